@@ -1,0 +1,89 @@
+// The layers are real: every relative import in src-main stays inside the table, every native door has one file,
+// and there are no import cycles. The table is the one in CONTRIBUTING.md.
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, relative, resolve, sep } from 'node:path';
+import { describe, expect, it } from 'vitest';
+
+const root = resolve(import.meta.dirname, '../src-main');
+
+/** folder -> folders it may import (itself is always allowed). Everything else fails. */
+const allowedImports: Readonly<Record<string, readonly string[]>> = {
+  tensor: [],
+  text: [],
+  contract: [],
+  graph: ['tensor'],
+  diffusion: ['tensor'],
+  training: ['tensor'],
+  autodiff: ['graph', 'tensor'],
+  networks: ['graph', 'tensor'],
+  formats: ['graph', 'tensor'],
+  runtime: ['formats', 'graph', 'tensor'],
+  mole: ['networks', 'graph', 'tensor'],
+  engine: [
+    'tensor', 'text', 'graph', 'diffusion', 'training', 'autodiff', 'networks', 'formats', 'runtime', 'mole', 'contract',
+  ],
+  client: ['contract'],
+  cli: ['client', 'contract'],
+  serve: ['client', 'contract'],
+  desktop: ['client', 'contract'],
+};
+
+/** package -> the only files that may import it. */
+const doors: Readonly<Record<string, (file: string) => boolean>> = {
+  'onnxruntime-node': (file) => file === 'runtime/session.ts',
+  sharp: (file) => file === 'formats/png.ts',
+  electron: (file) => file === 'main.ts' || file === 'preload.ts' || file.startsWith('desktop/'),
+};
+
+const files = readdirSync(root, { recursive: true, encoding: 'utf8' })
+  .filter((file) => file.endsWith('.ts'))
+  .map((file) => file.split(sep).join('/'));
+
+const importsOf = (file: string): string[] =>
+  [...readFileSync(join(root, file), 'utf8').matchAll(/(?:from|import)\s*\(?\s*['"]([^'"]+)['"]/g)].map((match) => match[1]!);
+
+const relativeImports = (file: string): string[] =>
+  importsOf(file)
+    .filter((specifier) => specifier.startsWith('.'))
+    .map((specifier) => relative(root, resolve(root, dirname(file), specifier.replace(/\?.*$/, ''))).split(sep).join('/'));
+
+describe('the import table', () => {
+  it.each(files.filter((file) => file.includes('/')))('%s imports only what its layer may', (file) => {
+    const layer = file.split('/')[0]!;
+    const may = allowedImports[layer];
+    expect(may, `src-main/${layer} is not in the import table of test/architecture.test.ts`).toBeDefined();
+    for (const target of relativeImports(file)) {
+      const targetLayer = target.split('/')[0]!;
+      expect([layer, ...may!], `${file} imports ${target}`).toContain(targetLayer);
+    }
+  });
+
+  it.each(Object.entries(doors))('%s has one door', (name, isDoor) => {
+    const importers = files.filter((file) => importsOf(file).some((s) => s === name || s.startsWith(`${name}/`)));
+    expect(importers.filter((file) => !isDoor(file))).toEqual([]);
+  });
+
+  it('protobuf bytes are written in formats/onnx-model.ts alone', () => {
+    const writers = files.filter((file) => /protobuf|varint/i.test(readFileSync(join(root, file), 'utf8').replace(/\/\/.*|\/\*[\s\S]*?\*\//g, '')));
+    expect(writers.filter((file) => file !== 'formats/onnx-model.ts')).toEqual([]);
+  });
+
+  it('has no import cycle', () => {
+    const state = new Map<string, 'open' | 'done'>();
+    const visit = (file: string, path: readonly string[]): void => {
+      if (state.get(file) === 'done') return;
+      expect(state.get(file), `cycle: ${[...path, file].join(' -> ')}`).not.toBe('open');
+      state.set(file, 'open');
+      for (const target of relativeImports(file)) {
+        const next = files.find((f) => f === target);
+        if (next !== undefined) visit(next, [...path, file]);
+      }
+      state.set(file, 'done');
+    };
+    for (const file of files) visit(file, []);
+  });
+
+  it('no folder is named utils, helpers, common or manager', () => {
+    expect(files.filter((file) => /(^|\/)(utils|helpers|common|manager)(\/|\.ts)/.test(file))).toEqual([]);
+  });
+});
