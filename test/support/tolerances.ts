@@ -9,3 +9,22 @@ export const noiseTolerance = {
   // acos near 0 in float32 on A1111's side, float64 on ours.
   slerp: 5e-6,
 } as const;
+
+/** Schedules, denoisers and samplers against diffusers, k-diffusion and A1111's formulas. */
+export const diffusionTolerance = {
+  // Relative L2 error of the state after every step. The witnesses keep states and sigmas in float32, ours are float64
+  // coefficients over float32 states.
+  trajectory: 1e-5,
+  // Two algebraic forms of one step: rounding to float32 once per step.
+  identity: 2e-6,
+  // Relative error of a noise level; A1111 rounds its list, k-diffusion its timesteps, to float32.
+  schedule: 1e-6,
+  // diffusers multiplies a thousand float32 factors up to alphaBar.
+  alphaBar: 1e-5,
+  // Absolute error of a denoiser wrapper, relative to max(1, |value|); everything is float32 on our side.
+  wrapper: 1e-6,
+  // Relative L2 error of rescaled guidance in float32.
+  guidance: 1e-6,
+  // Absolute error of a Brownian increment: sums of some 20 float32 normals.
+  brownian: 2e-5,
+} as const;
