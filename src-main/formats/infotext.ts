@@ -136,7 +136,7 @@ function readFields(line: string): readonly (readonly [string, string])[] {
     quoted.lastIndex = at;
     const comma = line.indexOf(',', at);
     const value = quoted.exec(line)?.[0] ?? line.slice(at, comma === -1 ? line.length : comma);
-    fields.push([key, unquote(value)]);
+    fields.push([key, value]);
     at += value.length + 1;
   }
   return fields;
@@ -187,7 +187,9 @@ function typed(fields: readonly (readonly [string, string])[]): Settings {
   const settings: Settings = {};
   // No prototype: a label such as __proto__ is a field like any other.
   const extra = Object.create(null) as Record<string, string>;
-  for (const [label, value] of fields) {
+  // As with A1111, the last of several fields with one label counts, and one without a value does not.
+  for (const [label, raw] of new Map(fields.filter(([, value]) => value !== ''))) {
+    const value = unquote(raw);
     if (!Object.hasOwn(readers, label) || !readers[label]!(value, settings)) extra[label] = value;
   }
   return Object.keys(extra).length === 0 ? settings : { ...settings, extra };

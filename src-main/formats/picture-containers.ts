@@ -37,18 +37,16 @@ export function insertIntoJpeg(jpeg: Uint8Array, { exif, xmp }: TextBlocks): Uin
   return Buffer.concat([bytes.subarray(0, at), ...added, bytes.subarray(at)]);
 }
 
-/** The EXIF and XMP blocks of a JPEG file and its comments (COM). Never throws: a damaged file yields what came before. */
-export function findInJpeg(jpeg: Uint8Array): TextBlocks & { readonly comments: readonly Uint8Array[] } {
+/** The EXIF and XMP blocks of a JPEG file. Never throws: a damaged file yields what came before. */
+export function findInJpeg(jpeg: Uint8Array): TextBlocks {
   let exif: Uint8Array | undefined;
   let xmp: Uint8Array | undefined;
-  const comments: Uint8Array[] = [];
   for (const { marker, data } of jpegSegments(asBuffer(jpeg))) {
-    if (marker === 0xfe) comments.push(data);
     if (marker !== app1) continue;
     if (startsWith(data, exifMark)) exif ??= data.subarray(exifMark.length);
     if (startsWith(data, xmpMark)) xmp ??= data.subarray(xmpMark.length);
   }
-  return { exif, xmp, comments };
+  return { exif, xmp };
 }
 
 interface Segment {

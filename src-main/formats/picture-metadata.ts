@@ -6,7 +6,7 @@ import { JsonError, parseBoundedJson } from './bounded-json.ts';
 import { readComfyui, type ComfyuiLora } from './comfyui.ts';
 import { encodeExif, readExif } from './exif.ts';
 import { parseInfotext, type GenerationParameters } from './infotext.ts';
-import { findInJpeg, findInWebp, insertIntoJpeg, insertIntoWebp } from './picture-containers.ts';
+import { findInJpeg, findInWebp, insertIntoJpeg, insertIntoWebp, type TextBlocks } from './picture-containers.ts';
 import { nameOf, readPictureBytes, sniffFormat, type PictureSource } from './picture-file.ts';
 import { insertPngText, readPngText } from './png-text.ts';
 import { encodeXmp, readXmp } from './xmp.ts';
@@ -99,12 +99,7 @@ function collectTexts(bytes: Uint8Array, warnings: string[]): ReadonlyMap<string
   return textsOfBlocks(format === 'jpeg' ? findInJpeg(bytes) : findInWebp(bytes));
 }
 
-interface Blocks {
-  readonly exif?: Uint8Array | undefined;
-  readonly xmp?: Uint8Array | undefined;
-}
-
-function textsOfBlocks({ exif, xmp }: Blocks): ReadonlyMap<string, string> {
+function textsOfBlocks({ exif, xmp }: TextBlocks): ReadonlyMap<string, string> {
   const texts = new Map<string, string>();
   const found = exif && readExif(exif);
   if (found?.userComment !== undefined && found.userComment.trim() !== '') texts.set('parameters', found.userComment);
@@ -121,7 +116,7 @@ function textsOfBlocks({ exif, xmp }: Blocks): ReadonlyMap<string, string> {
 type Understood = FoundMetadata extends infer F ? (F extends unknown ? Omit<F, 'warnings'> : never) : never;
 
 function understand(texts: ReadonlyMap<string, string>, warnings: string[]): Understood {
-  const infotext = shortInfotext(texts.get('parameters'), warnings);
+  const infotext = readableInfotext(texts.get('parameters'), warnings);
   const mole = jsonUnder('mole', texts, warnings, false);
   if (mole !== undefined)
     return { kind: 'mole', mole, infotext, parameters: infotext && parseInfotext(infotext) } as Understood;
@@ -139,8 +134,13 @@ function understand(texts: ReadonlyMap<string, string>, warnings: string[]): Und
   return { kind: 'none' };
 }
 
-function shortInfotext(text: string | undefined, warnings: string[]): string | undefined {
-  if (text === undefined || text.length <= longestInfotext) return text;
+function readableInfotext(text: string | undefined, warnings: string[]): string | undefined {
+  if (text === undefined) return text;
+  if (/^\s*\{\s*"/.test(text)) {
+    warnings.push('The settings are JSON of a program that is not understood (SwarmUI and Fooocus write such).');
+    return undefined;
+  }
+  if (text.length <= longestInfotext) return text;
   warnings.push(
     `The settings text has ${text.length} characters and is left out; at most ${longestInfotext} are read.`,
   );

@@ -1,4 +1,6 @@
 // A1111's own examples read as A1111 reads them, and what we write reads back the same.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { formatInfotext, parseInfotext, type GenerationParameters } from '../../src-main/formats/infotext.ts';
 
@@ -63,6 +65,12 @@ describe('parseInfotext', () => {
     });
   });
 
+  it('reads 400 random texts as A1111’s own parser does', () => {
+    const path = join(import.meta.dirname, '../golden/data/infotext/read-by-a1111.json');
+    const cases = JSON.parse(readFileSync(path, 'utf8')) as { text: string; fields: Record<string, string> }[];
+    for (const { text, fields } of cases) expect(asA1111(parseInfotext(text)), JSON.stringify(text)).toEqual(fields);
+  });
+
   it('gives back everything that was written', () => {
     const unknown = {
       'Hires upscale': '2',
@@ -86,6 +94,13 @@ describe('parseInfotext', () => {
     expect(parseInfotext(text)).toMatchObject({
       prompt: 'a sign that says Negative prompt: none',
       negativePrompt: 'text',
+    });
+  });
+
+  it('takes the last of several fields with one label, and none without a value', () => {
+    expect(parseInfotext('x\nSteps: 1, Seed: 2, Steps: 3, Seed: , Size: a, Size: 8x8')).toEqual({
+      ...{ prompt: 'x', negativePrompt: '', clipSkip: 1 },
+      ...{ steps: 3, seed: 2, size: { width: 8, height: 8 } },
     });
   });
 
@@ -153,6 +168,34 @@ describe('parseInfotext', () => {
     }
   });
 });
+
+/** Our fields under A1111's labels, as text. */
+function asA1111(read: GenerationParameters): Record<string, string> {
+  const text: Record<string, string> = {};
+  const fields: Record<string, string | number | bigint | undefined> = {
+    Prompt: read.prompt,
+    'Negative prompt': read.negativePrompt,
+    Steps: read.steps,
+    Sampler: read.sampler,
+    'CFG scale': read.cfgScale,
+    Seed: read.seed,
+    'Size-1': read.size?.width,
+    'Size-2': read.size?.height,
+    'Model hash': read.modelHash,
+    Model: read.model,
+    VAE: read.vae,
+    'Clip skip': read.clipSkip,
+    Version: read.version,
+  };
+  for (const [label, value] of Object.entries(fields)) if (value !== undefined) text[label] = String(value);
+  for (const [label, value] of Object.entries(read.extra ?? {})) {
+    // A1111 cuts every value like 512x512 in two, we do so for Size alone.
+    const size = /^(\d+)x(\d+)$/.exec(value);
+    if (size === null) text[label] = value;
+    else Object.assign(text, { [`${label}-1`]: size[1], [`${label}-2`]: size[2] });
+  }
+  return text;
+}
 
 /** What the format can hold: trimmed lines, none before the first word, none that starts with the marker. */
 function asStored(prompt: string): string {

@@ -162,6 +162,8 @@ describe('hostile pictures', () => {
   it('name what they hold when it is not understood', async () => {
     const found = await readMetadata(withChunks(text('invokeai_metadata', '{}'), text('mole', '{oops')));
     expect(found.kind).toBe('none');
+    const swarm = await readMetadata(withChunks(text('parameters', '{"sui_image_params": {"prompt": "x"}}')));
+    expect(swarm).toMatchObject({ kind: 'none', warnings: [expect.stringContaining('SwarmUI'), expect.any(String)] });
     expect(found.warnings.join('\n')).toMatch(/"mole" is left out: it is not JSON.*\n.*invokeai_metadata/);
   });
 
