@@ -103,7 +103,7 @@ function explain(source: PictureSource, limitPixels: number, error: unknown): Pi
     const message = `${nameOf(source)} is not a picture that can be read.`;
     return new PictureError('not-a-picture', `${message} Use PNG, JPEG, WebP, GIF, TIFF or AVIF.`, error);
   }
-  const cause = reason.split('\n')[0]!;
+  const cause = reason.split('\n')[0]!.replace(/:\s*$/, '');
   return new PictureError(
     'broken',
     `${nameOf(source)} is damaged and cannot be decoded (${cause}). Save it again.`,

@@ -19,12 +19,25 @@ export const diffusionTolerance = {
   identity: 2e-6,
   // Relative error of a noise level; A1111 rounds its list, k-diffusion its timesteps, to float32.
   schedule: 1e-6,
-  // diffusers multiplies a thousand float32 factors up to alphaBar.
-  alphaBar: 1e-5,
+  // Relative error of alphaBar. diffusers works in float32: 1e-6 in the middle, but next to zero terminal SNR it
+  // subtracts nearly equal roots, which leaves 4e-5 at timestep 998.
+  alphaBar: 5e-5,
   // Absolute error of a denoiser wrapper, relative to max(1, |value|); everything is float32 on our side.
   wrapper: 1e-6,
   // Relative L2 error of rescaled guidance in float32.
   guidance: 1e-6,
   // Absolute error of a Brownian increment: sums of some 20 float32 normals.
-  brownian: 2e-5,
+  brownian: 2e-6,
+} as const;
+
+/** Pictures against Pillow, in steps of 0..255. */
+export const pictureTolerance = {
+  // Largest difference of a decoded pixel: rounding where transparency is mixed with white.
+  decoded: 1,
+  // Mean difference after scaling: libvips shrinks in two passes of 8 bits, Pillow's Lanczos in one of more.
+  resized: 2,
+  // Mean difference of a 16x8 picture of strong colours after saving at quality 95: JPEG without, WebP with halved colour
+  // resolution.
+  jpeg: 4,
+  webp: 8,
 } as const;
