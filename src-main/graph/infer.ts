@@ -1,0 +1,343 @@
+// Shape and type inference: for every operator, what its outputs are, given its inputs.
+// The table is total by type. A broken rule is a programmer's mistake and names the operator and the shapes.
+import type { DType } from '../tensor/dtype.ts';
+import { showShape } from '../tensor/shape.ts';
+import type { Attribute, Attributes, Dim, SymbolicShape, Value } from './ir.ts';
+import type { OpName } from './ops.ts';
+
+/** Type and shape of one output. */
+export interface Inferred {
+  readonly dtype: DType;
+  readonly shape: SymbolicShape;
+}
+
+/** What a rule may ask about its node. */
+export interface InferContext {
+  readonly inputs: readonly (Value | undefined)[];
+  readonly attributes: Attributes;
+  readonly outputCount: number;
+  /** The integers of an inline constant, or undefined when the value is computed at run time. */
+  constant(value: Value): readonly number[] | undefined;
+}
+
+type Rule = (context: InferContext) => readonly Inferred[];
+
+/** Thrown when a node's inputs do not fit its operator. */
+export class ShapeError extends Error {
+  override name = 'ShapeError';
+}
+
+/** Outputs of `op` on the given inputs. Throws ShapeError naming the operator and the input shapes. */
+export function infer(op: OpName, context: InferContext): readonly Inferred[] {
+  try {
+    return rules[op](context);
+  } catch (error) {
+    if (!(error instanceof ShapeError)) throw error;
+    const shapes = context.inputs.map((value) =>
+      value === undefined ? '-' : `${value.name} ${showShape(value.shape)}`,
+    );
+    throw new ShapeError(`${op}: ${error.message} (inputs: ${shapes.join('; ')})`);
+  }
+}
+
+/** a * b of two sizes, symbolic when either is. */
+export function multiply(a: Dim, b: Dim): Dim {
+  if (typeof a === 'number' && typeof b === 'number') return a * b;
+  if (a === 1) return b;
+  if (b === 1) return a;
+  return `${a}*${b}`;
+}
+
+/** Numpy broadcasting of two shapes. A symbolic size broadcasts with 1 and with itself only. */
+export function broadcast(a: SymbolicShape, b: SymbolicShape): SymbolicShape {
+  const rank = Math.max(a.length, b.length);
+  return Array.from({ length: rank }, (_, axis) => {
+    const left = a[axis - rank + a.length] ?? 1;
+    const right = b[axis - rank + b.length] ?? 1;
+    if (left === right || right === 1) return left;
+    if (left === 1) return right;
+    throw new ShapeError(`${showShape(a)} and ${showShape(b)} do not broadcast`);
+  });
+}
+
+const need = (context: InferContext, index: number): Value => {
+  const value = context.inputs[index];
+  if (value === undefined) throw new ShapeError(`input ${index} is missing`);
+  return value;
+};
+
+const constantInput = (context: InferContext, index: number): readonly number[] => {
+  const numbers = context.constant(need(context, index));
+  if (numbers === undefined) throw new ShapeError(`input ${index} must be a constant`);
+  return numbers;
+};
+
+const ints = (attribute: Attribute | undefined): readonly number[] | undefined =>
+  Array.isArray(attribute) ? (attribute as readonly number[]) : undefined;
+const int = (attribute: Attribute | undefined, otherwise: number): number =>
+  typeof attribute === 'number' ? attribute : otherwise;
+
+const axisOf = (axis: number, rank: number): number => {
+  const index = axis < 0 ? axis + rank : axis;
+  if (index < 0 || index >= rank) throw new ShapeError(`axis ${axis} is outside rank ${rank}`);
+  return index;
+};
+
+const same: Rule = (context) => [{ dtype: need(context, 0).dtype, shape: need(context, 0).shape }];
+
+const elementwise: Rule = (context) => {
+  const [a, b] = [need(context, 0), need(context, 1)];
+  if (a.dtype !== b.dtype) throw new ShapeError(`types differ: ${a.dtype} and ${b.dtype}`);
+  return [{ dtype: a.dtype, shape: broadcast(a.shape, b.shape) }];
+};
+
+const reduce: Rule = (context) => {
+  const x = need(context, 0);
+  const rank = x.shape.length;
+  const axes = context.inputs[1] === undefined ? x.shape.map((_, i) => i) : constantInput(context, 1);
+  const reduced = new Set(axes.map((axis) => axisOf(axis, rank)));
+  const keep = int(context.attributes['keepdims'], 1) === 1;
+  const shape = x.shape.flatMap((size, axis) => (reduced.has(axis) ? (keep ? [1] : []) : [size]));
+  return [{ dtype: x.dtype, shape }];
+};
+
+const matMul: Rule = (context) => {
+  const [a, b] = [need(context, 0), need(context, 1)];
+  if (a.shape.length < 2 || b.shape.length < 2) throw new ShapeError('both inputs need rank 2 or more');
+  const inner = [a.shape.at(-1)!, b.shape.at(-2)!];
+  if (inner[0] !== inner[1]) throw new ShapeError(`inner sizes ${inner[0]} and ${inner[1]} differ`);
+  const batch = broadcast(a.shape.slice(0, -2), b.shape.slice(0, -2));
+  return [{ dtype: a.dtype, shape: [...batch, a.shape.at(-2)!, b.shape.at(-1)!] }];
+};
+
+const gemm: Rule = (context) => {
+  const [a, b] = [need(context, 0), need(context, 1)];
+  const [m, k] = int(context.attributes['transA'], 0) === 1 ? [a.shape[1]!, a.shape[0]!] : [a.shape[0]!, a.shape[1]!];
+  const [kb, n] = int(context.attributes['transB'], 0) === 1 ? [b.shape[1]!, b.shape[0]!] : [b.shape[0]!, b.shape[1]!];
+  if (k !== kb) throw new ShapeError(`inner sizes ${k} and ${kb} differ`);
+  return [{ dtype: a.dtype, shape: [m, n] }];
+};
+
+const convolvedSize = (size: Dim, kernel: number, pads: number, stride: number, dilation: number): Dim => {
+  if (typeof size === 'number') return Math.floor((size + pads - dilation * (kernel - 1) - 1) / stride) + 1;
+  if (stride === 1 && pads === dilation * (kernel - 1)) return size;
+  return `conv(${size},${kernel},${pads},${stride})`;
+};
+
+const conv: Rule = (context) => {
+  const [x, w] = [need(context, 0), need(context, 1)];
+  const spatial = x.shape.length - 2;
+  const group = int(context.attributes['group'], 1);
+  const perGroup = w.shape[1]!;
+  const inChannels = x.shape[1]!;
+  if (multiply(perGroup, group) !== inChannels) {
+    throw new ShapeError(`the input has ${inChannels} channels, the kernel expects ${multiply(perGroup, group)}`);
+  }
+  const pads = ints(context.attributes['pads']) ?? new Array<number>(2 * spatial).fill(0);
+  const strides = ints(context.attributes['strides']) ?? new Array<number>(spatial).fill(1);
+  const dilations = ints(context.attributes['dilations']) ?? new Array<number>(spatial).fill(1);
+  const sizes = Array.from({ length: spatial }, (_, i) => {
+    const kernel = w.shape[i + 2];
+    if (typeof kernel !== 'number') throw new ShapeError('kernel sizes must be fixed');
+    return convolvedSize(x.shape[i + 2]!, kernel, pads[i]! + pads[i + spatial]!, strides[i]!, dilations[i]!);
+  });
+  return [{ dtype: x.dtype, shape: [x.shape[0]!, w.shape[0]!, ...sizes] }];
+};
+
+const convTranspose: Rule = (context) => {
+  const [x, w] = [need(context, 0), need(context, 1)];
+  const spatial = x.shape.length - 2;
+  const pads = ints(context.attributes['pads']) ?? new Array<number>(2 * spatial).fill(0);
+  const strides = ints(context.attributes['strides']) ?? new Array<number>(spatial).fill(1);
+  const extra = ints(context.attributes['output_padding']) ?? new Array<number>(spatial).fill(0);
+  const group = int(context.attributes['group'], 1);
+  const sizes = Array.from({ length: spatial }, (_, i) => {
+    const [size, kernel] = [x.shape[i + 2], w.shape[i + 2]];
+    if (typeof size !== 'number' || typeof kernel !== 'number') throw new ShapeError('spatial sizes must be fixed');
+    return (size - 1) * strides[i]! + kernel - pads[i]! - pads[i + spatial]! + extra[i]!;
+  });
+  return [{ dtype: x.dtype, shape: [x.shape[0]!, multiply(w.shape[1]!, group), ...sizes] }];
+};
+
+const reshape: Rule = (context) => {
+  const x = need(context, 0);
+  const wanted = constantInput(context, 1);
+  const shape: Dim[] = wanted.map((size, axis) => (size === 0 ? (x.shape[axis] ?? 1) : size));
+  const free = shape.indexOf(-1);
+  if (free === -1) {
+    const [had, has] = [x.shape.reduce(multiply, 1), shape.reduce(multiply, 1)];
+    if (typeof had === 'number' && typeof has === 'number' && had !== has) {
+      throw new ShapeError(`${showShape(x.shape)} has ${had} elements, ${showShape(shape)} has ${has}`);
+    }
+    return [{ dtype: x.dtype, shape }];
+  }
+  // The free size is the quotient of what is left after the sizes that both sides share.
+  const rest = [...x.shape];
+  const own = shape.filter((_, axis) => axis !== free);
+  for (const symbol of own.filter((size) => typeof size === 'string')) {
+    const index = rest.indexOf(symbol);
+    if (index !== -1) rest.splice(index, 1);
+  }
+  const divisor = own.reduce<number>((product, size) => (typeof size === 'number' ? product * size : product), 1);
+  const symbols = rest.filter((size) => typeof size === 'string');
+  const numbers = rest.reduce<number>((product, size) => (typeof size === 'number' ? product * size : product), 1);
+  if (symbols.length === 0 && (divisor === 0 || numbers % divisor !== 0)) {
+    throw new ShapeError(`${showShape(x.shape)} does not divide into ${showShape(shape)}`);
+  }
+  shape[free] = symbols.reduce<Dim>(multiply, numbers % divisor === 0 ? numbers / divisor : `${numbers}/${divisor}`);
+  return [{ dtype: x.dtype, shape }];
+};
+
+const transpose: Rule = (context) => {
+  const x = need(context, 0);
+  const perm = ints(context.attributes['perm']) ?? x.shape.map((_, axis) => x.shape.length - 1 - axis);
+  if (perm.length !== x.shape.length || new Set(perm).size !== perm.length) {
+    throw new ShapeError(`perm ${showShape(perm)} does not fit rank ${x.shape.length}`);
+  }
+  return [{ dtype: x.dtype, shape: perm.map((axis) => x.shape[axisOf(axis, x.shape.length)]!) }];
+};
+
+const concat: Rule = (context) => {
+  const first = need(context, 0);
+  const axis = axisOf(int(context.attributes['axis'], 0), first.shape.length);
+  let total: Dim = 0;
+  context.inputs.forEach((_, index) => {
+    const value = need(context, index);
+    if (value.shape.some((size, i) => i !== axis && size !== first.shape[i])) {
+      throw new ShapeError(`sizes differ outside axis ${axis}`);
+    }
+    const size: Dim = value.shape[axis]!;
+    total =
+      typeof total === 'number' && typeof size === 'number' ? total + size : total === 0 ? size : `${total}+${size}`;
+  });
+  return [{ dtype: first.dtype, shape: first.shape.map((size, i) => (i === axis ? total : size)) }];
+};
+
+const split: Rule = (context) => {
+  const x = need(context, 0);
+  const axis = axisOf(int(context.attributes['axis'], 0), x.shape.length);
+  const size = x.shape[axis]!;
+  const sizes: readonly Dim[] =
+    context.inputs[1] !== undefined
+      ? constantInput(context, 1)
+      : new Array<Dim>(context.outputCount).fill(
+          typeof size === 'number' ? size / context.outputCount : `${size}/${context.outputCount}`,
+        );
+  if (typeof size === 'number' && sizes.reduce<number>((sum, s) => sum + Number(s), 0) !== size) {
+    throw new ShapeError(`sizes ${showShape(sizes)} do not add up to ${size}`);
+  }
+  return sizes.map((s) => ({ dtype: x.dtype, shape: x.shape.map((old, i) => (i === axis ? s : old)) }));
+};
+
+const slice: Rule = (context) => {
+  const x = need(context, 0);
+  const [starts, ends] = [constantInput(context, 1), constantInput(context, 2)];
+  const axes = context.inputs[3] === undefined ? starts.map((_, i) => i) : constantInput(context, 3);
+  const steps = context.inputs[4] === undefined ? starts.map(() => 1) : constantInput(context, 4);
+  const shape = [...x.shape];
+  axes.forEach((axis, i) => {
+    const at = axisOf(axis, shape.length);
+    const size = shape[at]!;
+    if (typeof size !== 'number') {
+      shape[at] = `slice(${size},${starts[i]},${ends[i]})`;
+      return;
+    }
+    const clamp = (index: number): number => Math.max(0, Math.min(size, index < 0 ? index + size : index));
+    shape[at] = Math.max(0, Math.ceil((clamp(ends[i]!) - clamp(starts[i]!)) / steps[i]!));
+  });
+  return [{ dtype: x.dtype, shape }];
+};
+
+const gather: Rule = (context) => {
+  const [x, indices] = [need(context, 0), need(context, 1)];
+  const axis = axisOf(int(context.attributes['axis'], 0), x.shape.length);
+  return [{ dtype: x.dtype, shape: [...x.shape.slice(0, axis), ...indices.shape, ...x.shape.slice(axis + 1)] }];
+};
+
+const unsqueeze: Rule = (context) => {
+  const x = need(context, 0);
+  const axes = constantInput(context, 1);
+  const rank = x.shape.length + axes.length;
+  const added = new Set(axes.map((axis) => axisOf(axis, rank)));
+  const old = [...x.shape];
+  return [{ dtype: x.dtype, shape: Array.from({ length: rank }, (_, axis) => (added.has(axis) ? 1 : old.shift()!)) }];
+};
+
+const squeeze: Rule = (context) => {
+  const x = need(context, 0);
+  const gone = new Set(constantInput(context, 1).map((axis) => axisOf(axis, x.shape.length)));
+  return [{ dtype: x.dtype, shape: x.shape.filter((_, axis) => !gone.has(axis)) }];
+};
+
+const pad: Rule = (context) => {
+  const x = need(context, 0);
+  const pads = constantInput(context, 1);
+  const shape = x.shape.map((size, axis) => {
+    const added = pads[axis]! + pads[axis + x.shape.length]!;
+    return typeof size === 'number' ? size + added : added === 0 ? size : `${size}+${added}`;
+  });
+  return [{ dtype: x.dtype, shape }];
+};
+
+const rules: { readonly [Op in OpName]: Rule } = {
+  Neg: same,
+  Abs: same,
+  Exp: same,
+  Log: same,
+  Sqrt: same,
+  Reciprocal: same,
+  Sin: same,
+  Cos: same,
+  Tanh: same,
+  Sigmoid: same,
+  Erf: same,
+  Relu: same,
+  Gelu: same,
+  Identity: same,
+  Cast: (context) => {
+    const to = context.attributes['to'];
+    if (typeof to !== 'object' || !('dtype' in to)) throw new ShapeError('attribute to must name a type');
+    return [{ dtype: to.dtype, shape: need(context, 0).shape }];
+  },
+  Add: elementwise,
+  Sub: elementwise,
+  Mul: elementwise,
+  Div: elementwise,
+  Pow: elementwise,
+  Max: elementwise,
+  Min: elementwise,
+  Greater: (context) => elementwise(context).map(({ shape }) => ({ dtype: 'bool', shape })),
+  Where: (context) => {
+    const [condition, a, b] = [need(context, 0), need(context, 1), need(context, 2)];
+    return [{ dtype: a.dtype, shape: broadcast(condition.shape, broadcast(a.shape, b.shape)) }];
+  },
+  MatMul: matMul,
+  Gemm: gemm,
+  Conv: conv,
+  ConvTranspose: convTranspose,
+  Softmax: same,
+  LayerNormalization: same,
+  InstanceNormalization: same,
+  ReduceMean: reduce,
+  ReduceSum: reduce,
+  ReduceMax: reduce,
+  Reshape: reshape,
+  Transpose: transpose,
+  Concat: concat,
+  Split: split,
+  Slice: slice,
+  Gather: gather,
+  Unsqueeze: unsqueeze,
+  Squeeze: squeeze,
+  Expand: (context) => [
+    { dtype: need(context, 0).dtype, shape: broadcast(need(context, 0).shape, constantInput(context, 1)) },
+  ],
+  Pad: pad,
+  Resize: (context) => {
+    const x = need(context, 0);
+    const scales = constantInput(context, 2);
+    return [{ dtype: x.dtype, shape: x.shape.map((size, axis) => multiply(size, scales[axis]!)) }];
+  },
+  QuickGelu: same,
+  MultiHeadAttention: same,
+};

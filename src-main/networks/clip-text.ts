@@ -1,0 +1,71 @@
+// The CLIP text transformer (Radford et al. 2021, https://arxiv.org/abs/2103.00020), as transformers' CLIPTextModel names it.
+// Token ids in, hidden states out: what the UNet attends to. Stable Diffusion 2 uses OpenCLIP's, the same graph with GELU.
+import { GraphBuilder } from '../graph/builder.ts';
+import type { Graph, TensorRef, Value } from '../graph/ir.ts';
+import type { ClipTextConfig } from './configs.ts';
+import { attention, layerNorm, parameter, plainLayers, type LayerFactory, type NetworkContext } from './layers.ts';
+
+export interface ClipTextOptions {
+  readonly ref: (name: string) => TensorRef;
+  /**
+   * Layers left out at the end, before the final layer norm: 0 uses all of them (A1111's "Clip skip" 1), 1 leaves out
+   * the last one (Clip skip 2). At most numHiddenLayers - 1.
+   */
+  readonly skipLayers?: number;
+  readonly layers?: LayerFactory;
+}
+
+/**
+ * Graph: `input_ids` int64 [B, T] -> `last_hidden_state` float32 [B, T, D], after the final layer norm.
+ * Throws when skipLayers leaves no layer, or a tensor is missing or misshapen.
+ */
+export function clipText(config: ClipTextConfig, options: ClipTextOptions): Graph {
+  const skip = options.skipLayers ?? 0;
+  const depth = config.numHiddenLayers - skip;
+  if (depth < 1 || skip < 0) {
+    throw new RangeError(`Clip skip must leave at least one of ${config.numHiddenLayers} layers, got ${skip + 1}.`);
+  }
+  const b = new GraphBuilder('text encoder');
+  const network: NetworkContext = {
+    builder: b,
+    ref: options.ref,
+    layers: options.layers ?? plainLayers,
+    attention: 'plain',
+  };
+  const tokens = config.maxPositionEmbeddings;
+  const ids = b.input('input_ids', ['B', tokens], 'int64');
+  const table = 'text_model.embeddings.token_embedding.weight';
+  const embedded = b.embedding(table, options.ref(table), [config.vocabSize, config.hiddenSize], ids); // [B, T, D]
+  const positions = parameter(network, 'text_model.embeddings.position_embedding.weight', [tokens, config.hiddenSize]);
+  const mask = b.constant(causalMask(tokens), [tokens, tokens]);
+  let x = b.Add(embedded, positions);
+  for (let layer = 0; layer < depth; layer++) {
+    x = b.scope(`layer${layer}`, () => encoderLayer(network, x, `text_model.encoder.layers.${layer}`, config, mask));
+  }
+  b.output('last_hidden_state', layerNorm(network, x, 'text_model.final_layer_norm', config.layerNormEps));
+  return b.build();
+}
+
+function encoderLayer(network: NetworkContext, x: Value, name: string, config: ClipTextConfig, mask: Value): Value {
+  const { builder: b, layers } = network;
+  const [width, inner] = [config.hiddenSize, config.intermediateSize];
+  const linear = (y: Value, part: string, inFeatures: number, outFeatures: number): Value =>
+    layers.linear(network, y, `${name}.${part}`, { inFeatures, outFeatures, bias: true });
+
+  const normal = layerNorm(network, x, `${name}.layer_norm1`, config.layerNormEps);
+  const [q, k, v] = ['q', 'k', 'v'].map((part) => linear(normal, `self_attn.${part}_proj`, width, width));
+  const attended = attention(network, q!, k!, v!, config.numAttentionHeads, mask);
+  const y = b.Add(x, linear(attended, 'self_attn.out_proj', width, width));
+
+  const hidden = linear(layerNorm(network, y, `${name}.layer_norm2`, config.layerNormEps), 'mlp.fc1', width, inner);
+  const active =
+    config.hiddenAct === 'quick_gelu' ? b.Mul(hidden, b.Sigmoid(b.Mul(hidden, b.constant(1.702)))) : b.Gelu(hidden);
+  return b.Add(y, linear(active, 'mlp.fc2', inner, width));
+}
+
+/** [T, T]: 0 where a token may look (itself and before), a large negative number elsewhere. */
+function causalMask(tokens: number): Float32Array {
+  const mask = new Float32Array(tokens * tokens);
+  for (let row = 0; row < tokens; row++) mask.fill(-1e9, row * tokens + row + 1, (row + 1) * tokens);
+  return mask;
+}

@@ -1,0 +1,150 @@
+// Opens a graph on onnxruntime-node and runs it. The only door to onnxruntime-node.
+// What is known of its options (which work, which abort the process) is written beside each use.
+// run() blocks the thread it is called on, so this module is loaded in the engine's own process alone.
+import type { InferenceSession } from 'onnxruntime-node';
+import { serializeModel } from '../formats/onnx-model.ts';
+import type { Graph } from '../graph/ir.ts';
+import { showShape } from '../tensor/shape.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+
+/** Execution providers by onnxruntime's names. */
+export type Provider = 'cpu' | 'webgpu' | 'cuda' | 'dml' | 'coreml';
+
+export interface SessionOptions {
+  readonly provider: Provider;
+  /** Threads of one operator; undefined lets onnxruntime take one per physical core. */
+  readonly threads?: number;
+  /**
+   * False maps float32 weights from disk and packs nothing: opens in milliseconds and shares pages, runs slower.
+   * True (default) packs weights for the processor.
+   */
+  readonly prepack?: boolean;
+  /** True makes opening fail when any operator would run on the CPU instead of `provider`. */
+  readonly strict?: boolean;
+}
+
+/** Thrown when a graph cannot be opened or run; `cause` holds onnxruntime's own error. */
+export class RuntimeFailure extends Error {
+  override name = 'RuntimeFailure';
+  /** True when the cause was a failed allocation. */
+  readonly outOfMemory: boolean;
+
+  constructor(message: string, cause: unknown) {
+    super(message, { cause });
+    const text = cause instanceof Error ? cause.message : String(cause);
+    this.outOfMemory = /bad_?alloc|out of memory|failed to allocate|allocation failed|E_OUTOFMEMORY/i.test(text);
+  }
+}
+
+type Ort = typeof import('onnxruntime-node');
+let ort: Promise<Ort> | undefined;
+/** Loaded on first use: the native library takes tens of milliseconds and is not needed to print help. */
+const load = (): Promise<Ort> =>
+  (ort ??= import('onnxruntime-node').then((module) => module.default as unknown as Ort));
+
+/** One run at a time in this process: concurrent runs serialise natively anyway, and release() during a run crashes. */
+let tail: Promise<unknown> = Promise.resolve();
+function exclusively<T>(work: () => Promise<T>): Promise<T> {
+  const result = tail.then(work);
+  tail = result.catch(() => undefined);
+  return result;
+}
+
+/** Providers compiled into this build of onnxruntime: what could be tried, not what works. */
+export async function compiledProviders(): Promise<readonly Provider[]> {
+  const known: readonly string[] = ['cpu', 'webgpu', 'cuda', 'dml', 'coreml'];
+  const names = (await load()).listSupportedBackends().map((backend) => backend.name);
+  return names.filter((name): name is Provider => known.includes(name));
+}
+
+/** A graph opened on a provider. Runs and releases of all sessions are queued one behind the other. */
+export class Session {
+  readonly graph: Graph;
+  readonly #session: InferenceSession;
+  readonly #ort: Ort;
+  #released = false;
+
+  private constructor(graph: Graph, session: InferenceSession, runtime: Ort) {
+    this.graph = graph;
+    this.#session = session;
+    this.#ort = runtime;
+  }
+
+  /** Opens `graph`; weights are read from where they lie. Throws RuntimeFailure. */
+  static async open(graph: Graph, options: SessionOptions): Promise<Session> {
+    const runtime = await load();
+    const { bytes, externalRoot } = serializeModel(graph);
+    const session: Record<string, string> = {};
+    if (externalRoot !== undefined) session['model_external_initializers_file_folder_path'] = externalRoot;
+    if (options.prepack === false) session['disable_prepacking'] = '1';
+    if (options.strict === true) session['disable_cpu_ep_fallback'] = '1';
+    try {
+      const opened = await exclusively(() =>
+        runtime.InferenceSession.create(bytes, {
+          executionProviders: [options.provider],
+          graphOptimizationLevel: 'all',
+          logSeverityLevel: 3,
+          ...(options.threads === undefined ? {} : { intraOpNumThreads: options.threads }),
+          extra: { session },
+        }),
+      );
+      return new Session(graph, opened, runtime);
+    } catch (error) {
+      throw new RuntimeFailure(
+        `The ${graph.name} could not be opened on ${options.provider}: ${messageOf(error)}`,
+        error,
+      );
+    }
+  }
+
+  /**
+   * Runs the graph on named tensors; returns every output, copied. Throws when a feed is missing or of the wrong
+   * shape (naming it), and RuntimeFailure when onnxruntime fails.
+   */
+  async run(feeds: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>> {
+    if (this.#released) throw new Error(`The ${this.graph.name} was released.`);
+    const native: Record<string, InstanceType<Ort['Tensor']>> = {};
+    for (const input of this.graph.inputs) {
+      const feed = feeds[input.name];
+      if (feed === undefined)
+        throw new Error(`The ${this.graph.name} needs an input named ${input.name} ${showShape(input.shape)}.`);
+      const fits =
+        feed.dtype === input.dtype &&
+        feed.shape.length === input.shape.length &&
+        input.shape.every((size, axis) => typeof size === 'string' || size === feed.shape[axis]);
+      if (!fits) {
+        throw new Error(
+          `Input ${input.name} of the ${this.graph.name} must be ${input.dtype} ${showShape(input.shape)}, ` +
+            `got ${feed.dtype} ${showShape(feed.shape)}.`,
+        );
+      }
+      native[input.name] =
+        feed.dtype === 'float32'
+          ? new this.#ort.Tensor('float32', feed.data, [...feed.shape])
+          : new this.#ort.Tensor('int64', feed.data, [...feed.shape]);
+    }
+    try {
+      const results = await exclusively(() => this.#session.run(native));
+      return Object.fromEntries(
+        this.graph.outputs.map((output): [string, Tensor] => {
+          const result = results[output.name]!;
+          const shape = [...result.dims];
+          return output.dtype === 'int64'
+            ? [output.name, { dtype: 'int64', shape, data: result.data as BigInt64Array }]
+            : [output.name, { dtype: 'float32', shape, data: result.data as Float32Array }];
+        }),
+      );
+    } catch (error) {
+      throw new RuntimeFailure(`The ${this.graph.name} failed: ${messageOf(error)}`, error);
+    }
+  }
+
+  /** Gives the native memory back, after any run in progress. Safe to call twice. */
+  async release(): Promise<void> {
+    if (this.#released) return;
+    this.#released = true;
+    await exclusively(() => this.#session.release());
+  }
+}
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
