@@ -106,57 +106,40 @@ export function timestepAt(schedule: TrainingSchedule, sigma: Sigma): Timestep {
 export type ScheduleFunction = (schedule: TrainingSchedule, steps: number) => Float64Array;
 
 /** Evenly spaced timesteps, both ends of training included. k-diffusion's get_sigmas; A1111 "Normal" and "Uniform". */
-export const normalSigmas: ScheduleFunction = (schedule, steps) =>
-  endingInZero(
-    schedule,
-    steps,
-    linspace(schedule.sigmas.length - 1, 0, steps).map((t) => sigmaAt(schedule, t)),
-  );
+export const normalSigmas = endingInZero((schedule, steps) =>
+  linspace(schedule.sigmas.length - 1, 0, steps).map((t) => sigmaAt(schedule, t)),
+);
 
 /** Evenly spaced timesteps that stop one step short of 0: Stability's generative-models; near diffusers' "trailing". */
-export const sgmUniformSigmas: ScheduleFunction = (schedule, steps) => {
-  const timesteps = linspace(schedule.sigmas.length - 1, 0, steps + 1).subarray(0, steps);
-  return endingInZero(
-    schedule,
-    steps,
-    timesteps.map((t) => sigmaAt(schedule, t)),
-  );
-};
+export const sgmUniformSigmas = endingInZero((schedule, steps) =>
+  linspace(schedule.sigmas.length - 1, 0, steps + 1)
+    .subarray(0, steps)
+    .map((t) => sigmaAt(schedule, t)),
+);
 
 /** Every (T / steps)-th trained level, counted from the noisiest. ComfyUI's "simple". */
-export const simpleSigmas: ScheduleFunction = (schedule, steps) => {
-  const { sigmas } = schedule;
-  const pick = (_: unknown, i: number) => sigmas[sigmas.length - 1 - Math.floor(i * (sigmas.length / steps))]!;
-  return endingInZero(schedule, steps, Float64Array.from({ length: steps }, pick));
-};
+export const simpleSigmas = endingInZero(({ sigmas }, steps) =>
+  Float64Array.from({ length: steps }, (_, i) => sigmas[sigmas.length - 1 - Math.floor(i * (sigmas.length / steps))]!),
+);
 
 /** Even in sigma^(1/rho), rho = 7: Karras et al. 2022 (arXiv:2206.00364), Eq. 5. */
-export const karrasSigmas: ScheduleFunction = (schedule, steps) => {
+export const karrasSigmas = endingInZero((schedule, steps) => {
   const rho = 7;
   const [min, max] = sigmaRange(schedule);
-  return endingInZero(
-    schedule,
-    steps,
-    linspace(max ** (1 / rho), min ** (1 / rho), steps).map((root) => root ** rho),
-  );
-};
+  return linspace(max ** (1 / rho), min ** (1 / rho), steps).map((root) => root ** rho);
+});
 
 /** Even in log sigma. k-diffusion's get_sigmas_exponential. */
-export const exponentialSigmas: ScheduleFunction = (schedule, steps) => {
+export const exponentialSigmas = endingInZero((schedule, steps) => {
   const [min, max] = sigmaRange(schedule);
-  return endingInZero(schedule, steps, linspace(Math.log(max), Math.log(min), steps).map(Math.exp));
-};
+  return linspace(Math.log(max), Math.log(min), steps).map(Math.exp);
+});
 
 /** Quantiles of a Beta(0.6, 0.6) law over [sigma_min, sigma_max]: Lee et al. 2024, arXiv:2407.12173. */
-export const betaSigmas: ScheduleFunction = (schedule, steps) => {
+export const betaSigmas = endingInZero((schedule, steps) => {
   const [min, max] = sigmaRange(schedule);
-  const quantiles = linspace(1, 0, steps).map((p) => symmetricBetaQuantile(p, 0.6));
-  return endingInZero(
-    schedule,
-    steps,
-    quantiles.map((q) => min + q * (max - min)),
-  );
-};
+  return linspace(1, 0, steps).map((p) => min + symmetricBetaQuantile(p, 0.6) * (max - min));
+});
 
 /** The schedules on offer; labels as in AUTOMATIC1111's "Schedule type". */
 export const schedules = {
@@ -185,24 +168,26 @@ function sigmaRange(schedule: TrainingSchedule): readonly [number, number] {
   return [schedule.sigmas[0]!, schedule.sigmas.at(-1)!];
 }
 
-function endingInZero(schedule: TrainingSchedule, steps: number, levels: Float64Array): Float64Array {
-  const most = schedule.sigmas.length;
-  if (!Number.isInteger(steps) || steps < 1 || steps > most) {
-    throw new RangeError(`Steps are a whole number from 1 to ${most}, the model's training steps; got ${steps}.`);
-  }
-  const sigmas = new Float64Array(steps + 1);
-  sigmas.set(levels);
-  return sigmas;
+/** Appends the 0 to what `pick` returns. The result throws a RangeError unless steps is a whole number from 1 to T. */
+function endingInZero(pick: ScheduleFunction): ScheduleFunction {
+  return (schedule, steps) => {
+    const most = schedule.sigmas.length;
+    if (!Number.isInteger(steps) || steps < 1 || steps > most) {
+      throw new RangeError(`Steps are a whole number from 1 to ${most}, the model's training steps; got ${steps}.`);
+    }
+    const sigmas = new Float64Array(steps + 1);
+    sigmas.set(pick(schedule, steps));
+    return sigmas;
+  };
 }
 
 /** `count` evenly spaced values from `start` to `end`, both included; `start` alone for 1. */
 function linspace(start: number, end: number, count: number): Float64Array {
-  const length = Number.isInteger(count) && count > 0 ? count : 0;
-  // Counted from both ends, so that the last value is `end` exactly.
-  return Float64Array.from({ length }, (_, i) => {
-    const step = (end - start) / (length - 1);
-    return i === 0 ? start : i < length / 2 ? start + i * step : end - (length - 1 - i) * step;
-  });
+  const step = (end - start) / (count - 1);
+  // Counted from the nearer end, so that the last value is `end` exactly.
+  return Float64Array.from({ length: count }, (_, i) =>
+    i < count / 2 ? start + (i === 0 ? 0 : i * step) : end - (count - 1 - i) * step,
+  );
 }
 
 function cumulativeProduct(factors: Float64Array): Float64Array {
