@@ -155,7 +155,7 @@ export type ScheduleName = keyof typeof schedules;
 
 /**
  * The part of `sigmas` that image-to-image runs: the last min(floor(steps * strength), steps) steps, as diffusers counts
- * them. Strength 1 runs all, 0 none (the picture is returned unchanged). A1111 runs one step more, and never the first.
+ * them. Strength 1 runs all, 0 none (the picture is returned unchanged). A1111 runs one step more below strength 1.
  * Throws a RangeError for a strength outside 0..1.
  */
 export function sigmasForStrength(sigmas: Float64Array, strength: number): Float64Array {

@@ -102,7 +102,6 @@ describe('20-step trajectories follow their witness', () => {
     const errors = steps.slice(-expected.shape[0]!).map((step, i) => {
       return relativeError(step.x.data, expected.data.slice(i * size, (i + 1) * size));
     });
-    if (process.env['DEBUG_ERRORS']) console.log(name, Math.max(...errors).toExponential(1));
     expect(steps.length).toBe(sigmas.length - 1);
     expect(Math.max(...errors)).toBeLessThanOrEqual(diffusionTolerance.trajectory);
   });
@@ -199,6 +198,22 @@ describe('walking', () => {
     const steps = await walk(name, [10, 0]);
     expect(steps.length).toBe(1);
     expect(relativeError(steps[0]!.x.data, steps[0]!.denoised.data)).toBeLessThanOrEqual(diffusionTolerance.identity);
+  });
+
+  it('DPM++ SDE asks for the noise of a half-step, then of the whole step, as k-diffusion does', async () => {
+    const asked: (readonly [number, number])[] = [];
+    const zero = floatTensor(start.shape);
+    const noise: NoiseSource = (sigma, sigmaNext) => {
+      asked.push([sigma, sigmaNext]);
+      return zero;
+    };
+    await walk('dpmpp-sde', [16, 4, 1, 0], {}, { noise });
+    expect(asked).toEqual([
+      [16, 8],
+      [16, 4],
+      [4, 2],
+      [4, 1],
+    ]);
   });
 
   it('noise levels that do not decrease are refused by value', async () => {
