@@ -75,11 +75,14 @@ export function unet(config: UNetConfig, options: UNetOptions): Graph {
     const block = `up_blocks.${i}`;
     for (let j = 0; j < config.layersPerBlock + 1; j++) {
       const skip = skips.pop()!;
-      x = b.Concat([cropTo(b, x, skip), skip], 1);
+      x = b.Concat([x, skip], 1);
       x = resnet(x, `${block}.resnets.${j}`, channels[level]!);
       if (type === 'CrossAttnUpBlock2D') x = transformer(x, `${block}.attentions.${j}`, level);
     }
-    if (level > 0) x = conv(b.Resize(x, 2), `${block}.upsamplers.0.conv`, channels[level]!, channels[level]!);
+    if (level > 0) {
+      const larger = cropTo(b, b.Resize(x, 2), skips.at(-1)!);
+      x = conv(larger, `${block}.upsamplers.0.conv`, channels[level]!, channels[level]!);
+    }
   });
 
   x = silu(b, groupNorm(network, x, 'conv_norm_out', config.normNumGroups, config.normEps));

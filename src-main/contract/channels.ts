@@ -1,0 +1,72 @@
+// The engine's methods: name -> parameters, progress events and result. Client and engine process share this table,
+// and nothing else, so that the same client code serves the command line, the web server and the desktop.
+import { z } from 'zod';
+import type { DevicesReport } from './devices.ts';
+import type { Failure } from './failure.ts';
+import type { FileReport } from './files.ts';
+import { generateRequestSchema, type GenerateEvent, type GenerateRequest, type GenerateResult } from './generation.ts';
+
+export const networkNames = ['text-encoder', 'unet', 'vae-encoder', 'vae-decoder'] as const;
+export type NetworkName = (typeof networkNames)[number];
+
+/** Parameters of each method, checked where the message enters the engine process. */
+export const methodSchemas = {
+  generate: generateRequestSchema,
+  /** Reads headers only. */
+  inspect: z.strictObject({ path: z.string().min(1) }),
+  /** Runs one network on the raw tensors of a .safetensors file and writes its outputs to another. */
+  network: z.strictObject({
+    network: z.enum(networkNames),
+    model: z.string().min(1),
+    vae: z.string().optional(),
+    input: z.string().min(1),
+    output: z.string().min(1),
+    device: generateRequestSchema.shape.device,
+    clipSkip: generateRequestSchema.shape.clipSkip,
+  }),
+  /** Writes the starting noise of a seed: float32 `noise` of the given shape, as torch's CPU generator draws it. */
+  noise: z.strictObject({
+    seed: z.number().int().min(0).max(Number.MAX_SAFE_INTEGER),
+    shape: z.array(z.number().int().min(1).max(65_536)).min(1).max(8),
+    output: z.string().min(1),
+  }),
+  devices: z.strictObject({ refresh: z.boolean().default(false) }),
+  /** Tokens of a prompt, for a live counter. */
+  tokenCount: z.strictObject({ prompt: z.string().max(100_000) }),
+} as const;
+
+export type MethodName = keyof typeof methodSchemas;
+
+/** What each method takes, reports and returns. */
+export interface Methods {
+  generate: { params: GenerateRequest; event: GenerateEvent; result: GenerateResult };
+  inspect: { params: z.input<typeof methodSchemas.inspect>; event: never; result: FileReport };
+  network: {
+    params: z.input<typeof methodSchemas.network>;
+    event: never;
+    result: {
+      readonly outputs: Readonly<Record<string, readonly number[]>>;
+      readonly elapsedMs: number;
+      readonly device: string;
+    };
+  };
+  noise: { params: z.input<typeof methodSchemas.noise>; event: never; result: { readonly shape: readonly number[] } };
+  devices: { params: z.input<typeof methodSchemas.devices>; event: never; result: DevicesReport };
+  tokenCount: {
+    params: z.input<typeof methodSchemas.tokenCount>;
+    event: never;
+    result: { readonly tokens: number; readonly limit: number };
+  };
+}
+
+/** Client to engine. `cancel` is soft: the job stops within one step. */
+export type ToEngine =
+  | { readonly kind: 'request'; readonly id: number; readonly method: MethodName; readonly params: unknown }
+  | { readonly kind: 'cancel'; readonly id: number };
+
+/** Engine to client. Exactly one `result` or `failure` ends each request. */
+export type FromEngine =
+  | { readonly kind: 'ready' }
+  | { readonly kind: 'event'; readonly id: number; readonly event: unknown }
+  | { readonly kind: 'result'; readonly id: number; readonly result: unknown }
+  | { readonly kind: 'failure'; readonly id: number; readonly failure: Failure };
