@@ -40,12 +40,42 @@ export function infer(op: OpName, context: InferContext): readonly Inferred[] {
   }
 }
 
-/** a * b of two sizes, symbolic when either is. */
+/** A size as a number times symbols: '4096*B' is { factor: 4096, symbols: ['B'] }. */
+interface Monomial {
+  readonly factor: number;
+  readonly symbols: readonly string[];
+}
+
+const monomial = (size: Dim): Monomial => {
+  if (typeof size === 'number') return { factor: size, symbols: [] };
+  const parts = size.split('*');
+  const factor = parts.reduce((product, part) => (/^\d+$/.test(part) ? product * Number(part) : product), 1);
+  return { factor, symbols: parts.filter((part) => !/^\d+$/.test(part)) };
+};
+
+const dim = ({ factor, symbols }: Monomial): Dim =>
+  symbols.length === 0 ? factor : [...(factor === 1 ? [] : [String(factor)]), ...[...symbols].sort()].join('*');
+
+/** A name for a size that is not a monomial; it holds no '*', which separates factors. */
+const opaque = (text: string): string => text.replaceAll('*', '.');
+
+/** a * b of two sizes, symbolic when either is: 4096 times 'B' is '4096*B'. */
 export function multiply(a: Dim, b: Dim): Dim {
-  if (typeof a === 'number' && typeof b === 'number') return a * b;
-  if (a === 1) return b;
-  if (b === 1) return a;
-  return `${a}*${b}`;
+  const [left, right] = [monomial(a), monomial(b)];
+  return dim({ factor: left.factor * right.factor, symbols: [...left.symbols, ...right.symbols] });
+}
+
+/** a / b of two sizes, or undefined when it is not whole. */
+function divide(a: Dim, b: Dim): Dim | undefined {
+  const [left, right] = [monomial(a), monomial(b)];
+  if (right.factor === 0 || left.factor % right.factor !== 0) return undefined;
+  const symbols = [...left.symbols];
+  for (const symbol of right.symbols) {
+    const index = symbols.indexOf(symbol);
+    if (index === -1) return undefined;
+    symbols.splice(index, 1);
+  }
+  return dim({ factor: left.factor / right.factor, symbols });
 }
 
 /** Numpy broadcasting of two shapes. A symbolic size broadcasts with 1 and with itself only. */
@@ -121,7 +151,7 @@ const gemm: Rule = (context) => {
 const convolvedSize = (size: Dim, kernel: number, pads: number, stride: number, dilation: number): Dim => {
   if (typeof size === 'number') return Math.floor((size + pads - dilation * (kernel - 1) - 1) / stride) + 1;
   if (stride === 1 && pads === dilation * (kernel - 1)) return size;
-  return `conv(${size},${kernel},${pads},${stride})`;
+  return opaque(`conv(${size},${kernel},${pads},${stride})`);
 };
 
 const conv: Rule = (context) => {
@@ -171,20 +201,14 @@ const reshape: Rule = (context) => {
     }
     return [{ dtype: x.dtype, shape }];
   }
-  // The free size is the quotient of what is left after the sizes that both sides share.
-  const rest = [...x.shape];
-  const own = shape.filter((_, axis) => axis !== free);
-  for (const symbol of own.filter((size) => typeof size === 'string')) {
-    const index = rest.indexOf(symbol);
-    if (index !== -1) rest.splice(index, 1);
-  }
-  const divisor = own.reduce<number>((product, size) => (typeof size === 'number' ? product * size : product), 1);
-  const symbols = rest.filter((size) => typeof size === 'string');
-  const numbers = rest.reduce<number>((product, size) => (typeof size === 'number' ? product * size : product), 1);
-  if (symbols.length === 0 && (divisor === 0 || numbers % divisor !== 0)) {
+  // The free size is what is left of the input after the other sizes.
+  const own = shape.filter((_, axis) => axis !== free).reduce(multiply, 1);
+  const all = x.shape.reduce(multiply, 1);
+  const left = divide(all, own);
+  if (left === undefined && typeof all === 'number') {
     throw new ShapeError(`${showShape(x.shape)} does not divide into ${showShape(shape)}`);
   }
-  shape[free] = symbols.reduce<Dim>(multiply, numbers % divisor === 0 ? numbers / divisor : `${numbers}/${divisor}`);
+  shape[free] = left ?? opaque(`${all}/${own}`);
   return [{ dtype: x.dtype, shape }];
 };
 
@@ -208,7 +232,11 @@ const concat: Rule = (context) => {
     }
     const size: Dim = value.shape[axis]!;
     total =
-      typeof total === 'number' && typeof size === 'number' ? total + size : total === 0 ? size : `${total}+${size}`;
+      typeof total === 'number' && typeof size === 'number'
+        ? total + size
+        : total === 0
+          ? size
+          : opaque(`${total}+${size}`);
   });
   return [{ dtype: first.dtype, shape: first.shape.map((size, i) => (i === axis ? total : size)) }];
 };
@@ -221,7 +249,7 @@ const split: Rule = (context) => {
     context.inputs[1] !== undefined
       ? constantInput(context, 1)
       : new Array<Dim>(context.outputCount).fill(
-          typeof size === 'number' ? size / context.outputCount : `${size}/${context.outputCount}`,
+          typeof size === 'number' ? size / context.outputCount : opaque(`${size}/${context.outputCount}`),
         );
   if (typeof size === 'number' && sizes.reduce<number>((sum, s) => sum + Number(s), 0) !== size) {
     throw new ShapeError(`sizes ${showShape(sizes)} do not add up to ${size}`);
@@ -239,7 +267,7 @@ const slice: Rule = (context) => {
     const at = axisOf(axis, shape.length);
     const size = shape[at]!;
     if (typeof size !== 'number') {
-      shape[at] = `slice(${size},${starts[i]},${ends[i]})`;
+      shape[at] = opaque(`slice(${size},${starts[i]},${ends[i]})`);
       return;
     }
     const clamp = (index: number): number => Math.max(0, Math.min(size, index < 0 ? index + size : index));
@@ -274,7 +302,7 @@ const pad: Rule = (context) => {
   const pads = constantInput(context, 1);
   const shape = x.shape.map((size, axis) => {
     const added = pads[axis]! + pads[axis + x.shape.length]!;
-    return typeof size === 'number' ? size + added : added === 0 ? size : `${size}+${added}`;
+    return typeof size === 'number' ? size + added : added === 0 ? size : opaque(`${size}+${added}`);
   });
   return [{ dtype: x.dtype, shape }];
 };

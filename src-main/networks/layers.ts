@@ -46,8 +46,12 @@ export const plainLayers: LayerFactory = {
   linear(network, x, name, { inFeatures, outFeatures, bias }) {
     const { builder: b } = network;
     const w = parameter(network, `${name}.weight`, [outFeatures, inFeatures]);
-    const y = b.MatMul(x, b.Transpose(w, [1, 0]));
-    return bias ? b.Add(y, parameter(network, `${name}.bias`, [outFeatures])) : y;
+    const beta = bias ? parameter(network, `${name}.bias`, [outFeatures]) : undefined;
+    // Gemm takes W as the checkpoint stores it. MatMul would need it transposed, which copies every weight into memory.
+    if (x.shape.length === 2) return b.Gemm(x, w, beta, { transB: true });
+    const rows = b.Reshape(x, [-1, inFeatures]); // [B, T, in] -> [B*T, in]
+    const y = b.Gemm(rows, w, beta, { transB: true });
+    return b.Reshape(y, [-1, ...x.shape.slice(1, -1).map(Number), outFeatures]); // -> [B, T, out]
   },
   conv(network, x, name, { inChannels, outChannels, kernel, padding, stride, bias }) {
     const w = parameter(network, `${name}.weight`, [outChannels, inChannels, kernel, kernel]);
