@@ -110,16 +110,20 @@ async function compareSpeed(provider: Provider): Promise<{ provider: number; cpu
   return { provider: await fastestRun(test, provider), cpu: await fastestRun(test, 'cpu') };
 }
 
+/** Milliseconds for the 4.3 GFLOP of the speed case: ten times what two CPU cores need. */
+const plainlySlow = 1000;
+
 async function fastestRun(test: SelfTestCase, provider: Provider): Promise<number> {
   const session = await Session.open(test.graph, { provider });
   try {
-    await session.run(test.feeds); // compiles shaders, fills caches
     let fastest = Infinity;
-    for (let run = 0; run < 3; run++) {
+    for (let run = 0; run < 4; run++) {
       const start = performance.now();
       await session.run(test.feeds);
-      fastest = Math.min(fastest, performance.now() - start);
-      if (fastest > 1000) break; // plainly no accelerator
+      const elapsed = performance.now() - start;
+      // The first run compiles shaders and fills caches; one that takes this long is no accelerator's anyway.
+      if (run > 0 || elapsed > plainlySlow) fastest = Math.min(fastest, elapsed);
+      if (elapsed > plainlySlow) break;
     }
     return fastest;
   } finally {
