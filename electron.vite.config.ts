@@ -3,6 +3,9 @@
 import { resolve } from 'node:path';
 import { defineConfig } from 'electron-vite';
 
+// electron-vite asks the electron package for its version, which the command line does without.
+process.env['ELECTRON_MAJOR_VER'] ??= '45';
+
 const source = (path: string): string => resolve(import.meta.dirname, 'src-main', path);
 
 export default defineConfig({
