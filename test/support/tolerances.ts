@@ -44,3 +44,12 @@ export const pictureTolerance = {
   jpeg: 2,
   webp: 6,
 } as const;
+
+/** Networks against diffusers and transformers in float32 on the CPU: relative L2 error of the output. */
+export const networkTolerance = {
+  // Two orders of summation of the same float32 products; measured 2.5e-7 to 9e-7.
+  textEncoder: 1e-5,
+  unet: 1e-4,
+  // The decoder ends in small numbers after wide sums: measured 1.8e-6.
+  autoencoder: 1e-5,
+} as const;
