@@ -17,10 +17,11 @@ export class GraphBuilder {
   readonly #outputs: Value[] = [];
   readonly #initializers: Initializer[] = [];
   readonly #nodes: Node[] = [];
-  readonly #names = new Map<string, number>();
+  readonly #names = new Set<string>();
+  readonly #repeats = new Map<string, number>();
   readonly #constants = new Map<string, Value>();
   readonly #integers = new Map<Value, readonly number[]>();
-  readonly #weights = new Map<string, Value>();
+  readonly #weights = new Map<string, { readonly ref: TensorRef; readonly value: Value }>();
   #scope: readonly string[] = [];
 
   constructor(name: string) {
@@ -45,8 +46,13 @@ export class GraphBuilder {
     return value;
   }
 
-  /** Declares `value` a graph output under `name`. */
+  /** Declares `value`, float32 or int64, a graph output under `name`. Throws when the name is taken. */
   output(name: string, value: Value): void {
+    if (value.dtype !== 'float32' && value.dtype !== 'int64') {
+      throw new Error(`Output ${name} is ${value.dtype}; only float32 and int64 leave a graph. Cast it first.`);
+    }
+    if (this.#names.has(name)) throw new Error(`Output ${name} has the name of another value of ${this.#name}.`);
+    this.#names.add(name);
     this.#outputs.push(this.op('Identity', [value], {}, [name])[0]!);
   }
 
@@ -66,14 +72,22 @@ export class GraphBuilder {
   /**
    * A checkpoint tensor as float32, under its Hugging Face name. It stays where it is on disk; a Cast follows when it
    * is stored in another float type. Its shape may differ from `shape` by axes of size 1 only (1x1 convolutions that
-   * some checkpoints store as matrices). Throws WeightShapeError otherwise.
+   * some checkpoints store as matrices). Throws WeightShapeError otherwise, and an Error when the name was used for
+   * another tensor before.
    */
   weight(name: string, ref: TensorRef, shape: readonly number[]): Value {
     const made = this.#weights.get(name);
-    if (made !== undefined) return made;
+    if (made !== undefined) {
+      const alike = made.ref.file === ref.file && made.ref.offset === ref.offset;
+      if (alike && showShape(made.value.shape) === showShape(shape)) return made.value;
+      throw new Error(
+        `Weight ${name} of ${this.#name} was ${showShape(made.value.shape)} of ${made.ref.file} and is now asked for as ` +
+          `${showShape(shape)} of ${ref.file}; name one of them differently.`,
+      );
+    }
     const stored = this.#stored(name, ref, shape);
     const value = ref.dtype === 'float32' ? stored : this.Cast(stored, 'float32');
-    this.#weights.set(name, value);
+    this.#weights.set(name, { ref, value });
     return value;
   }
 
@@ -242,7 +256,7 @@ export class GraphBuilder {
     const value: Value = {
       name: this.#unique(`${prefix}_constant`),
       dtype: data instanceof BigInt64Array ? 'int64' : 'float32',
-      shape: shape as readonly Dim[],
+      shape: shape,
     };
     this.#initializers.push({ kind: 'inline', value, data });
     if (key !== undefined) this.#constants.set(key, value);
@@ -250,8 +264,11 @@ export class GraphBuilder {
   }
 
   #unique(name: string): string {
-    const count = this.#names.get(name) ?? 0;
-    this.#names.set(name, count + 1);
-    return count === 0 ? name : `${name}.${count}`;
+    let unique = name;
+    let count = this.#repeats.get(name) ?? 1;
+    for (; this.#names.has(unique); count++) unique = `${name}.${count}`;
+    this.#repeats.set(name, count);
+    this.#names.add(unique);
+    return unique;
   }
 }

@@ -124,7 +124,8 @@ const elementwise: Rule = (context) => {
 const reduce: Rule = (context) => {
   const x = need(context, 0);
   const rank = x.shape.length;
-  const axes = context.inputs[1] === undefined ? x.shape.map((_, i) => i) : constantInput(context, 1);
+  const named = context.inputs[1] === undefined ? [] : constantInput(context, 1);
+  const axes = named.length === 0 ? x.shape.map((_, i) => i) : named; // none named: all
   const reduced = new Set(axes.map((axis) => axisOf(axis, rank)));
   const keep = int(context.attributes['keepdims'], 1) === 1;
   const shape = x.shape.flatMap((size, axis) => (reduced.has(axis) ? (keep ? [1] : []) : [size]));
@@ -149,7 +150,11 @@ const gemm: Rule = (context) => {
 };
 
 const convolvedSize = (size: Dim, kernel: number, pads: number, stride: number, dilation: number): Dim => {
-  if (typeof size === 'number') return Math.floor((size + pads - dilation * (kernel - 1) - 1) / stride) + 1;
+  if (typeof size === 'number') {
+    const room = size + pads - dilation * (kernel - 1) - 1;
+    if (room < 0) throw new ShapeError(`a kernel of ${kernel} does not fit size ${size} padded by ${pads}`);
+    return Math.floor(room / stride) + 1;
+  }
   if (stride === 1 && pads === dilation * (kernel - 1)) return size;
   return opaque(`conv(${size},${kernel},${pads},${stride})`);
 };
@@ -180,11 +185,15 @@ const convTranspose: Rule = (context) => {
   const pads = ints(context.attributes['pads']) ?? new Array<number>(2 * spatial).fill(0);
   const strides = ints(context.attributes['strides']) ?? new Array<number>(spatial).fill(1);
   const extra = ints(context.attributes['output_padding']) ?? new Array<number>(spatial).fill(0);
+  const dilations = ints(context.attributes['dilations']) ?? new Array<number>(spatial).fill(1);
   const group = int(context.attributes['group'], 1);
+  if (x.shape[1] !== w.shape[0]) {
+    throw new ShapeError(`the input has ${x.shape[1]} channels, the kernel expects ${w.shape[0]}`);
+  }
   const sizes = Array.from({ length: spatial }, (_, i) => {
     const [size, kernel] = [x.shape[i + 2], w.shape[i + 2]];
     if (typeof size !== 'number' || typeof kernel !== 'number') throw new ShapeError('spatial sizes must be fixed');
-    return (size - 1) * strides[i]! + kernel - pads[i]! - pads[i + spatial]! + extra[i]!;
+    return (size - 1) * strides[i]! + dilations[i]! * (kernel - 1) + 1 - pads[i]! - pads[i + spatial]! + extra[i]!;
   });
   return [{ dtype: x.dtype, shape: [x.shape[0]!, multiply(w.shape[1]!, group), ...sizes] }];
 };
@@ -192,7 +201,14 @@ const convTranspose: Rule = (context) => {
 const reshape: Rule = (context) => {
   const x = need(context, 0);
   const wanted = constantInput(context, 1);
-  const shape: Dim[] = wanted.map((size, axis) => (size === 0 ? (x.shape[axis] ?? 1) : size));
+  const shape: Dim[] = wanted.map((size, axis) => {
+    const kept = size === 0 ? x.shape[axis] : size;
+    if (kept === undefined) throw new ShapeError(`${showShape(wanted)} keeps axis ${axis} of ${showShape(x.shape)}`);
+    return kept;
+  });
+  if (wanted.filter((size) => size < 0).length > 1) {
+    throw new ShapeError(`${showShape(wanted)} has more than one free size`);
+  }
   const free = shape.indexOf(-1);
   if (free === -1) {
     const [had, has] = [x.shape.reduce(multiply, 1), shape.reduce(multiply, 1)];
@@ -227,6 +243,9 @@ const concat: Rule = (context) => {
   let total: Dim = 0;
   context.inputs.forEach((_, index) => {
     const value = need(context, index);
+    if (value.shape.length !== first.shape.length) {
+      throw new ShapeError(`ranks differ: ${showShape(first.shape)} and ${showShape(value.shape)}`);
+    }
     if (value.shape.some((size, i) => i !== axis && size !== first.shape[i])) {
       throw new ShapeError(`sizes differ outside axis ${axis}`);
     }
@@ -241,16 +260,19 @@ const concat: Rule = (context) => {
   return [{ dtype: first.dtype, shape: first.shape.map((size, i) => (i === axis ? total : size)) }];
 };
 
+/** Without sizes, Split makes equal parts, rounded up; the last one is what is left. */
+const equalParts = (size: Dim, count: number): readonly Dim[] => {
+  if (typeof size === 'string') return new Array<Dim>(count).fill(divide(size, count) ?? opaque(`${size}/${count}`));
+  const part = Math.ceil(size / count);
+  return Array.from({ length: count }, (_, i) => Math.max(0, Math.min(part, size - i * part)));
+};
+
 const split: Rule = (context) => {
   const x = need(context, 0);
   const axis = axisOf(int(context.attributes['axis'], 0), x.shape.length);
   const size = x.shape[axis]!;
   const sizes: readonly Dim[] =
-    context.inputs[1] !== undefined
-      ? constantInput(context, 1)
-      : new Array<Dim>(context.outputCount).fill(
-          typeof size === 'number' ? size / context.outputCount : opaque(`${size}/${context.outputCount}`),
-        );
+    context.inputs[1] !== undefined ? constantInput(context, 1) : equalParts(size, context.outputCount);
   if (typeof size === 'number' && sizes.reduce<number>((sum, s) => sum + Number(s), 0) !== size) {
     throw new ShapeError(`sizes ${showShape(sizes)} do not add up to ${size}`);
   }
@@ -270,8 +292,12 @@ const slice: Rule = (context) => {
       shape[at] = opaque(`slice(${size},${starts[i]},${ends[i]})`);
       return;
     }
-    const clamp = (index: number): number => Math.max(0, Math.min(size, index < 0 ? index + size : index));
-    shape[at] = Math.max(0, Math.ceil((clamp(ends[i]!) - clamp(starts[i]!)) / steps[i]!));
+    const step = steps[i]!;
+    if (step === 0) throw new ShapeError('step 0');
+    // Backwards, the slice starts at the last element at most and may end before the first.
+    const [least, most] = step > 0 ? [0, size] : [-1, size - 1];
+    const clamp = (index: number): number => Math.max(least, Math.min(most, index < 0 ? index + size : index));
+    shape[at] = Math.max(0, Math.ceil((clamp(ends[i]!) - Math.max(0, clamp(starts[i]!))) / step));
   });
   return [{ dtype: x.dtype, shape }];
 };
@@ -294,12 +320,19 @@ const unsqueeze: Rule = (context) => {
 const squeeze: Rule = (context) => {
   const x = need(context, 0);
   const gone = new Set(constantInput(context, 1).map((axis) => axisOf(axis, x.shape.length)));
+  for (const axis of gone) {
+    const size = x.shape[axis]!;
+    if (typeof size === 'number' && size !== 1) throw new ShapeError(`axis ${axis} has size ${size}, not 1`);
+  }
   return [{ dtype: x.dtype, shape: x.shape.filter((_, axis) => !gone.has(axis)) }];
 };
 
 const pad: Rule = (context) => {
   const x = need(context, 0);
   const pads = constantInput(context, 1);
+  if (pads.length !== 2 * x.shape.length) {
+    throw new ShapeError(`${pads.length} pads do not fit rank ${x.shape.length}`);
+  }
   const shape = x.shape.map((size, axis) => {
     const added = pads[axis]! + pads[axis + x.shape.length]!;
     return typeof size === 'number' ? size + added : added === 0 ? size : opaque(`${size}+${added}`);
@@ -367,5 +400,9 @@ const rules: { readonly [Op in OpName]: Rule } = {
     return [{ dtype: x.dtype, shape: x.shape.map((size, axis) => multiply(size, scales[axis]!)) }];
   },
   QuickGelu: same,
-  MultiHeadAttention: same,
+  // query [B, T, D], key [B, S, D], value [B, S, E] -> [B, T, E]
+  MultiHeadAttention: (context) => {
+    const [query, value] = [need(context, 0), need(context, 2)];
+    return [{ dtype: query.dtype, shape: [...query.shape.slice(0, -1), value.shape.at(-1)!] }];
+  },
 };
