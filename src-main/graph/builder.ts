@@ -3,7 +3,7 @@
 import { elementCount, sameShape, showShape } from '../tensor/shape.ts';
 import type { DType } from '../tensor/dtype.ts';
 import { infer } from './infer.ts';
-import type { Attributes, Dim, Graph, Initializer, Node, SymbolicShape, TensorRef, Value } from './ir.ts';
+import type { Attributes, Graph, Initializer, Node, SymbolicShape, TensorRef, Value } from './ir.ts';
 import { ops, type OpName } from './ops.ts';
 
 /** Thrown when a checkpoint's tensor does not have the shape that the network's config calls for. */
