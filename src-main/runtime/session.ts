@@ -32,6 +32,7 @@ export class RuntimeFailure extends Error {
   }
 }
 
+// eslint-disable-next-line @typescript-eslint/consistent-type-imports -- a type of the module, which loads on first use
 type Ort = typeof import('onnxruntime-node');
 let ort: Ort | undefined;
 /** Loaded on first use: the native library takes tens of milliseconds and is not needed to print help. */
@@ -106,7 +107,7 @@ export class Session {
           graphOptimizationLevel: onCpu ? 'extended' : 'all',
           // A pattern plans all activations as one block and keeps it beside the arena: 0.4 GB more on that UNet.
           enableMemPattern: false,
-          logSeverityLevel: 3,
+          logSeverityLevel: 4, // errors are thrown; printing them as well would tell the user twice
           ...(options.threads === undefined ? {} : { intraOpNumThreads: options.threads }),
           extra: { session, optimization },
         }),
@@ -114,7 +115,7 @@ export class Session {
       return new Session(graph, opened, runtime);
     } catch (error) {
       throw new RuntimeFailure(
-        `The ${graph.name} could not be opened on ${options.provider}: ${messageOf(error)}`,
+        `The ${graph.name} could not be opened on ${options.provider}: ${messageOf(error)}${placeOf(graph, error)}`,
         error,
       );
     }
@@ -170,4 +171,16 @@ export class Session {
   }
 }
 
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+/** onnxruntime's message without the names of its own source files and functions, which say nothing to a user. */
+const messageOf = (error: unknown): string =>
+  (error instanceof Error ? error.message : String(error))
+    .replace(/^.* was false\. /s, '')
+    .replace(/^.*\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : (\w+\.cc:\d+ \w+ )?/s, '')
+    .trim();
+
+/** The file of the weight that the message names: onnxruntime tells the tensor and its offset alone. */
+function placeOf(graph: Graph, error: unknown): string {
+  const name = /External initializer: (.+?) offset:/.exec(error instanceof Error ? error.message : '')?.[1];
+  const found = graph.initializers.find(({ kind, value }) => kind === 'external' && value.name === name);
+  return found?.kind === 'external' ? ` (${found.ref.file})` : '';
+}
