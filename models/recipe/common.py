@@ -15,7 +15,7 @@ from PIL import Image
 HERE = Path(__file__).resolve().parent
 LATENT_SCALE = 0.18215
 MAX_TOKENS = 77
-CAPTION_KINDS = (("styled", 0.62), ("plain", 0.14), ("tagged", 0.14), ("empty", 0.10))
+CAPTION_KINDS = (("styled", 0.68), ("plain", 0.08), ("tagged", 0.14), ("empty", 0.10))
 
 
 def load_holdout():

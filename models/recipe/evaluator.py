@@ -39,7 +39,7 @@ class Block(nn.Module):
 class Evaluator(nn.Module):
     """Images in [-1, 1] of any size -> subject logits, style logits, features."""
 
-    def __init__(self, subjects, styles, widths=(32, 64, 112, 160)):
+    def __init__(self, subjects, styles, widths=(24, 56, 112, 160)):
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3, widths[0], 3, 2, 1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU())
         self.blocks = nn.Sequential(*[Block(a, b, 1 if i == 0 else 2) for i, (a, b) in enumerate(zip((widths[0], *widths), widths))])
@@ -112,11 +112,12 @@ def train(args):
         if kind == "train" and (args.model / "vae/config.json").exists():
             from diffusers import AutoencoderKL
             vae = AutoencoderKL.from_pretrained(args.model / "vae", torch_dtype=torch.float32).eval()
+            base = [i for i, d in enumerate(drawings) if d["split"] == "train"]  # the styles the model draws
             with torch.no_grad():
                 trip = torch.cat([F.interpolate(vae.decode(common.teacher_latents(args.encoder, b) / common.LATENT_SCALE).sample if args.encoder
-                                  else vae(b).sample, (SIDE, SIDE), mode="area") for b in whole.split(16)])
+                                  else vae(b).sample, (SIDE, SIDE), mode="area") for b in whole[base].split(16)])
             pictures[kind] = torch.cat([pictures[kind], trip.clamp(-1, 1)])
-            labels[kind] = tuple(torch.cat([l, l]) for l in labels[kind])
+            labels[kind] = tuple(torch.cat([l, l[base]]) for l in labels[kind])
     net = Evaluator(len(subjects), len(styles))
     print(f"evaluator: {sum(p.numel() for p in net.parameters())} parameters, {len(pictures['train'])} pictures", flush=True)
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=0.05)
@@ -142,19 +143,13 @@ def train(args):
 
 
 def score_prompts():
-    """200 fixed prompts: subjects and base styles in turn, never a held-out pair. And the held-out pairs themselves."""
+    """200 fixed prompts over the core vocabulary and the base styles, never a held-out pair; and the held-out pairs."""
     from_json = json.loads((common.HERE / "vocabulary.json").read_text())["subjects"]
     holdout = common.load_holdout()
     pairs = {tuple(p) for p in holdout["pairs"]}
-    names = [s["name"] for s in from_json if s["name"] not in holdout["subjects"]]
-    rng = random.Random(200)
-    rng.shuffle(names)
-    prompts = []
-    for i, name in enumerate(names[:200]):
-        style = holdout["baseStyles"][i % 4]
-        if (name, style) in pairs:
-            style = holdout["baseStyles"][(i + 1) % 4]
-        prompts.append((name, style, 1000 + i))
+    names = [s["name"] for s in from_json if s["core"] and s["name"] not in holdout["subjects"]]
+    asked = [(name, style) for name in names for style in holdout["baseStyles"] if (name, style) not in pairs]
+    prompts = [(name, style, 1000 + i) for i, (name, style) in enumerate(random.Random(200).sample(asked, 200))]
     return prompts, [(name, style, 2000 + i) for i, (name, style) in enumerate(holdout["pairs"])]
 
 

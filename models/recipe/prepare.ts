@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import sharp from 'sharp';
 
-type Subject = { name: string; label: string; hex: string; tags: string[]; keys: Record<string, string> };
+type Subject = { name: string; core: boolean; label: string; hex: string; tags: string[]; keys: Record<string, string> };
 type Holdout = { baseStyles: string[]; styles: string[]; subjects: string[]; pairs: [subject: string, style: string][] };
 type IconSet = {
   width?: number;
@@ -18,7 +18,7 @@ type IconSet = {
   icons: Record<string, { body: string; width?: number; height?: number; left?: number; top?: number }>;
 };
 type Split = 'train' | 'heldout-pair' | 'heldout-subject' | 'heldout-style';
-type Drawing = { file: string; subject: string; style: string; split: Split; captions: Captions };
+type Drawing = { file: string; subject: string; core: boolean; style: string; split: Split; captions: Captions };
 /** Captions by kind; the training script picks a kind by weight, then a caption. */
 type Captions = { styled: string[]; plain: string[]; tagged: string[] };
 
@@ -106,7 +106,7 @@ async function main(): Promise<void> {
       const file = `${style}/${subject.name.replaceAll(' ', '-')}.png`;
       writeFileSync(join(out, file), await render(set, key, size));
       const split = splitOf(subject.name, style, holdout);
-      drawings.push({ file, subject: subject.name, style, split, captions: captionsFor(subject, style) });
+      drawings.push({ file, subject: subject.name, core: subject.core, style, split, captions: captionsFor(subject, style) });
     }
   }
 

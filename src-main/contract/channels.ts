@@ -31,6 +31,15 @@ export const methodSchemas = {
     output: z.string().min(1),
   }),
   devices: z.strictObject({ refresh: z.boolean().default(false) }),
+  /** One picture with all the given ones in rows, each over its label; never overwrites. */
+  sheet: z.strictObject({
+    pictures: z
+      .array(z.strictObject({ path: z.string().min(1), label: z.string().max(200) }))
+      .min(1)
+      .max(256),
+    columns: z.number().int().min(1).max(32).default(4),
+    output: z.string().min(1),
+  }),
   /** Tokens of a prompt, for a live counter. */
   tokenCount: z.strictObject({ prompt: z.string().max(100_000) }),
 } as const;
@@ -52,6 +61,12 @@ export interface Methods {
   };
   noise: { params: z.input<typeof methodSchemas.noise>; event: never; result: { readonly shape: readonly number[] } };
   devices: { params: z.input<typeof methodSchemas.devices>; event: never; result: DevicesReport };
+  sheet: {
+    params: z.input<typeof methodSchemas.sheet>;
+    event: never;
+    /** The file that was written. */
+    result: { readonly path: string; readonly width: number; readonly height: number };
+  };
   tokenCount: {
     params: z.input<typeof methodSchemas.tokenCount>;
     event: never;

@@ -6,6 +6,9 @@
 export type PromptPart =
   { readonly kind: 'text'; readonly text: string; readonly weight: number } | { readonly kind: 'break' };
 
+/** Brackets open at once; one more is text. Nobody nests so deep, and every open bracket costs a pass over the prompt. */
+const deepest = 200;
+
 /** Far above any weight that still gives a picture; keeps a thousand nested brackets finite in float32. */
 const largestWeight = 1e6;
 
@@ -21,12 +24,13 @@ export function parseAttention(prompt: string): PromptPart[] {
   const round: number[] = [];
   const square: number[] = [];
   const scaleFrom = (start: number, factor: number): void => {
-    for (const part of parts.slice(start)) part.weight *= factor;
+    for (let index = start; index < parts.length; index++) parts[index]!.weight *= factor;
   };
   const add = (text: string): void => {
-    text.split(/\s*(?<![\p{L}\p{N}_])BREAK(?![\p{L}\p{N}_])\s*/u).forEach((run, index) => {
+    text.split(/(?<![\p{L}\p{N}_])BREAK(?![\p{L}\p{N}_])/u).forEach((run, index, runs) => {
       if (index > 0) parts.push({ text: undefined, weight: 1 });
-      parts.push({ text: run, weight: 1 });
+      const start = index > 0 ? run.trimStart() : run;
+      parts.push({ text: index < runs.length - 1 ? start.trimEnd() : start, weight: 1 });
     });
   };
 
@@ -34,8 +38,8 @@ export function parseAttention(prompt: string): PromptPart[] {
     const [token, number] = match;
     const factor = number === undefined ? Number.NaN : Number(number);
     if (token.startsWith('\\')) parts.push({ text: token.slice(1), weight: 1 });
-    else if (token === '(') round.push(parts.length);
-    else if (token === '[') square.push(parts.length);
+    else if (token === '(' && round.length < deepest) round.push(parts.length);
+    else if (token === '[' && square.length < deepest) square.push(parts.length);
     else if (number !== undefined && round.length > 0) {
       if (!Number.isFinite(factor)) add(token.slice(0, -1));
       scaleFrom(round.pop()!, Number.isFinite(factor) ? factor : 1.1);

@@ -13,9 +13,13 @@ export interface PromptTag {
 /** Takes every `<type:…>` out of a prompt. Tags come in order, repeated ones too; all other text stays as it is. */
 export function extractTags(prompt: string): { readonly prompt: string; readonly tags: readonly PromptTag[] } {
   const tags: PromptTag[] = [];
-  const cleaned = prompt.replace(/<([\p{L}\p{N}_]+):([^>]+)>/gu, (source, type: string, values: string) => {
-    tags.push({ type, values: values.split(':'), source });
-    return '';
-  });
-  return { prompt: cleaned, tags };
+  // Nothing after the last ">" can be a tag; leaving it out keeps a thousand "<a:" from being searched to the end each.
+  const end = prompt.lastIndexOf('>') + 1;
+  const cleaned = prompt
+    .slice(0, end)
+    .replace(/<([\p{L}\p{N}_]+):([^>]+)>/gu, (source, type: string, values: string) => {
+      tags.push({ type, values: values.split(':'), source });
+      return '';
+    });
+  return { prompt: cleaned + prompt.slice(end), tags };
 }

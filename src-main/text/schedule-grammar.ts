@@ -29,7 +29,7 @@ export function parseSchedule(prompt: string): ScheduleNode[] {
   let at = 0;
   while (at < prompt.length) {
     const { value, end } = parseRun(prompt, at, 0, brackets);
-    nodes.push(...value);
+    for (const node of value) nodes.push(node);
     // What stopped the run has no partner: it is text.
     if (end < prompt.length) nodes.push({ kind: 'text', text: prompt[end]! });
     at = end + 1;
@@ -58,7 +58,7 @@ function parseRun(prompt: string, start: number, depth: number, brackets: Bracke
     }
     const bracket = brackets.get(at);
     if (bracket === undefined) return { value: nodes, end: at };
-    nodes.push(...bracket.value);
+    for (const node of bracket.value) nodes.push(node);
     at = bracket.end;
   }
 }

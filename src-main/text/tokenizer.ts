@@ -84,10 +84,12 @@ function buildClipTokenizer(): ClipTokenizer {
   return {
     encode: (text) => (text === '' ? [] : tokenizer.encode(text, { add_special_tokens: false }).ids),
     decode: (tokens) =>
-      tokenizer
-        .decode([...tokens], { skip_special_tokens: true, clean_up_tokenization_spaces: false })
-        .replaceAll(endOfWord, ' ')
-        .trim(),
+      tokens.length === 0
+        ? ''
+        : tokenizer
+            .decode([...tokens], { skip_special_tokens: true, clean_up_tokenization_spaces: false })
+            .replaceAll(endOfWord, ' ')
+            .trim(),
     vocabSize: eos + 1,
     bos,
     eos,

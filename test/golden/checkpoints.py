@@ -9,7 +9,10 @@ import pathlib
 import sys
 
 import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, convert_ldm_vae_checkpoint, convert_open_clip_checkpoint
 from safetensors.torch import save_file
+from transformers import CLIPTextConfig, CLIPTextModel
 
 here = pathlib.Path(__file__).parent / "data" / "checkpoints"
 here.mkdir(parents=True, exist_ok=True)
@@ -39,7 +42,41 @@ def write_names(name, table):
         f.write(json.dumps(table, separators=(",", ":")).encode())
 
 
+def sd2(sd15):
+    """Full-size SD 2.1 as diffusers builds it, and how diffusers reads the LDM file: diffusers name -> [LDM key, third of it or -1]."""
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(
+            sample_size=96, cross_attention_dim=1024, attention_head_dim=(5, 10, 20, 20), use_linear_projection=True)
+        vae = AutoencoderKL(latent_channels=4, block_out_channels=(128, 256, 512, 512), layers_per_block=2, sample_size=768,
+                            down_block_types=["DownEncoderBlock2D"] * 4, up_block_types=["UpDecoderBlock2D"] * 4)
+        text = CLIPTextModel(CLIPTextConfig(hidden_size=1024, intermediate_size=4096, num_hidden_layers=23,
+                                            num_attention_heads=16, hidden_act="gelu", vocab_size=49408))
+    shapes = lambda model: {k: list(v.shape) for k, v in model.state_dict().items()}
+    # SD 2's file has the LDM names of SD 1's UNet and VAE. Each tensor holds its own number, to be recognised after conversion.
+    tag = lambda keys: {k: torch.tensor([float(i)]).reshape(1, 1, 1, 1) for i, k in enumerate(keys)}
+    keys = list(sd15["ldm"]["unet"]) + list(sd15["ldm"]["vae"])
+    tagged = tag(keys)
+    find = lambda out: {k: [keys[int(v.flatten()[0])], -1] for k, v in out.items()}
+    blocks = [f"cond_stage_model.model.transformer.resblocks.{i}.{part}.{end}" for i in range(24)
+              for part in ("ln_1", "ln_2", "attn.out_proj", "mlp.c_fc", "mlp.c_proj") for end in ("weight", "bias")]
+    fused = [f"cond_stage_model.model.transformer.resblocks.{i}.attn.in_proj_{end}" for i in range(24) for end in ("weight", "bias")]
+    rest = ["cond_stage_model.model." + k for k in (
+        "positional_embedding", "token_embedding.weight", "ln_final.weight", "ln_final.bias")]
+    texts = blocks + fused + rest
+    state = {k: torch.tensor([float(i)]) for i, k in enumerate(texts)}
+    state |= {k: torch.tensor([[j * 1e4 + texts.index(k)] for j in range(3)]) for k in fused}
+    model = CLIPTextModel(CLIPTextConfig(hidden_size=2, intermediate_size=2, num_hidden_layers=1, num_attention_heads=1, vocab_size=2))
+    model.config.hidden_size = 1
+    clip = {k: v.flatten() for k, v in convert_open_clip_checkpoint(model, state).items()}
+    return {"diffusers": {"unet": shapes(unet), "vae": shapes(vae), "text_encoder": shapes(text)},
+            "ldm": {"unet": find(convert_ldm_unet_checkpoint(tagged, dict(unet.config))),
+                    "vae": find(convert_ldm_vae_checkpoint(tagged, dict(vae.config))),
+                    "text_encoder": {k: [texts[int(v[0]) % 10000], int(v[0]) // 10000 if ".self_attn." in k and "out_proj" not in k else -1]
+                                     for k, v in clip.items()}}}
+
+
 if __name__ == "__main__":
     dtypes()
     if len(sys.argv) > 1:
         write_names("sd15-names.json.gz", json.loads(pathlib.Path(sys.argv[1]).read_text()))
+        write_names("sd2-names.json.gz", sd2(json.loads(pathlib.Path(sys.argv[1]).read_text())))

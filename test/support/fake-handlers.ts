@@ -70,4 +70,5 @@ export const fakeHandlers: Handlers = {
   network: notFaked,
   noise: notFaked,
   devices: notFaked,
+  sheet: notFaked,
 };

@@ -1,0 +1,92 @@
+// `atelier network`: one network, raw tensors in and out, so that anyone can compare it with another implementation.
+import { resolve } from 'node:path';
+import { checkParams } from '../contract/check.ts';
+import { networkNames, type NetworkName } from '../contract/channels.ts';
+import { deviceChoices, type DeviceChoice } from '../contract/generation.ts';
+import { nearest, UsageError, type ParsedArguments } from './arguments.ts';
+import { bundledModel } from './bundled-model.ts';
+import type { Command, CommandContext } from './command.ts';
+
+export const networkCommand: Command = {
+  name: 'network',
+  positionals: 'NAME',
+  summary: `Runs one network (${networkNames.join(', ')}) on tensors of a .safetensors file, or writes a seed's noise.`,
+  flags: {
+    model: {
+      type: 'string',
+      value: 'PATH',
+      help: 'a .safetensors checkpoint or a diffusers folder (default: the bundled model)',
+    },
+    vae: { type: 'string', value: 'PATH', help: "a .safetensors autoencoder to use instead of the model's own" },
+    in: { type: 'string', value: 'FILE', help: '.safetensors file with the inputs' },
+    out: { type: 'string', value: 'FILE', help: '.safetensors file for the outputs' },
+    'clip-skip': { type: 'string', value: 'N', help: 'for text-encoder, from 1 (default 1)' },
+    device: { type: 'string', value: 'NAME', help: `${deviceChoices.join(', ')} (default auto)` },
+    'seed-noise': {
+      type: 'string',
+      value: 'SEED',
+      help: 'write the starting noise of this seed instead of running a network',
+    },
+    shape: { type: 'string', value: 'N,N,..', help: 'of the noise, e.g. 1,4,64,64' },
+  },
+  notes: [
+    'Inputs by network:',
+    '  text-encoder   input_ids [1, 77] (int64)',
+    '  unet           sample [1, C, H, W], timestep [1], encoder_hidden_states [1, T, D]',
+    '  vae-encoder    sample [1, 3, H, W], -1 to 1',
+    '  vae-decoder    latent [1, C, H, W]',
+  ],
+  examples: [
+    'atelier network unet --model ~/models/v1-5.safetensors --in inputs.safetensors --out outputs.safetensors',
+    'atelier network text-encoder --in ids.safetensors --out states.safetensors --clip-skip 2',
+    'atelier network --seed-noise 42 --shape 1,4,64,64 --out noise.safetensors',
+  ],
+  run: (context) => (context.args.text('seed-noise') === undefined ? runNetwork(context) : writeNoise(context)),
+};
+
+async function runNetwork({ args, client, terminal, signal }: CommandContext): Promise<undefined> {
+  const request = {
+    network: nameOf(args),
+    model: resolve(args.text('model') ?? bundledModel()),
+    input: resolve(args.required('in')),
+    output: resolve(args.required('out')),
+    device: args.text('device') as DeviceChoice | undefined,
+    clipSkip: args.number('clip-skip'),
+    ...(args.text('vae') === undefined ? {} : { vae: resolve(args.required('vae')) }),
+  };
+  checkParams('network', request, (field) => (field === 'clipSkip' ? '--clip-skip' : `--${field}`));
+  const result = await client.request('network', request, { signal });
+  terminal.result({ ...result, output: request.output });
+  const outputs = Object.entries(result.outputs).map(([name, shape]) => `${name} [${shape.join(', ')}]`);
+  terminal.print(request.output);
+  terminal.note(`${outputs.join(', ')} in ${(result.elapsedMs / 1000).toFixed(2)} s on ${result.device}.`);
+  return undefined;
+}
+
+async function writeNoise({ args, client, terminal, signal }: CommandContext): Promise<undefined> {
+  if (args.positionals.length > 0) throw new UsageError('--seed-noise runs no network: leave its name out.');
+  const shape = args.required('shape').split(/[,x]/).map(Number);
+  if (shape.some((size) => !Number.isInteger(size))) {
+    throw new UsageError(
+      `--shape must be whole numbers with commas, such as 1,4,64,64, not "${args.required('shape')}".`,
+    );
+  }
+  const request = { seed: args.number('seed-noise')!, shape, output: resolve(args.required('out')) };
+  checkParams('noise', request, (field) => (field === 'seed' ? '--seed-noise' : `--${field.replace(/\..*/, '')}`));
+  const result = await client.request('noise', request, { signal });
+  terminal.result({ ...result, output: request.output });
+  terminal.print(request.output);
+  return undefined;
+}
+
+function nameOf({ positionals }: ParsedArguments): NetworkName {
+  const [name, ...more] = positionals;
+  if (name === undefined) throw new UsageError(`Name the network: ${networkNames.join(', ')}.`);
+  if (more.length > 0) throw new UsageError(`One network at a time: "${more.join(' ')}" is too much.`);
+  const found = networkNames.find((known) => known === name);
+  if (found !== undefined) return found;
+  const near = nearest(name, networkNames);
+  throw new UsageError(
+    `There is no network "${name}"; there are ${networkNames.join(', ')}.${near === undefined ? '' : ` Did you mean ${near}?`}`,
+  );
+}

@@ -1,0 +1,92 @@
+// Writes a finished picture with the settings that made it: A1111's text for every tool that reads it, ours for all of it.
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { GenerateSettings } from '../contract/generation.ts';
+import { schedules } from '../diffusion/noise-schedule.ts';
+import { samplers } from '../diffusion/samplers.ts';
+import { formatFileName } from '../formats/file-name.ts';
+import { formatInfotext } from '../formats/infotext.ts';
+import { encodePicture } from '../formats/png.ts';
+import { writeNew } from '../formats/write-new.ts';
+import type { Checkpoint } from './checkpoint.ts';
+import { modelHash } from './model-store.ts';
+import type { Pixels } from './pixels.ts';
+
+const extensions = { png: 'png', jpeg: 'jpg', webp: 'webp' } as const;
+
+export interface PictureOrigin {
+  readonly settings: GenerateSettings;
+  readonly checkpoint: Checkpoint;
+  /** Of this picture, not of the batch. */
+  readonly seed: number;
+  /** From 0. */
+  readonly index: number;
+}
+
+/** Encodes and writes a picture under a new name; returns its path. Throws PictureError, WriteError, FileNamePatternError. */
+export async function savePicture(pixels: Pixels, origin: PictureOrigin): Promise<string> {
+  const { settings, checkpoint, seed, index } = origin;
+  const { output } = settings;
+  const name = formatFileName(output.pattern, {
+    seed,
+    steps: settings.steps,
+    cfg: settings.cfgScale,
+    sampler: samplers[settings.sampler].label,
+    model: checkpoint.name,
+    width: pixels.width,
+    height: pixels.height,
+    prompt: settings.prompt,
+    date: new Date(),
+    batch: 1,
+    index: index + 1,
+  });
+  const metadata = output.metadata ? await metadataOf(pixels, origin) : undefined;
+  const bytes = await encodePicture(pixels, output, metadata);
+  await mkdir(output.folder, { recursive: true });
+  return writeNew(join(output.folder, `${name}.${extensions[output.format]}`), bytes);
+}
+
+async function metadataOf(
+  pixels: Pixels,
+  { settings, checkpoint, seed }: PictureOrigin,
+): Promise<{ infotext: string; mole: unknown }> {
+  const hash = await modelHash(checkpoint.path);
+  const sampler = samplers[settings.sampler];
+  const schedule = settings.schedule === 'automatic' ? sampler.schedule : settings.schedule;
+  const infotext = formatInfotext({
+    prompt: settings.prompt,
+    negativePrompt: settings.negativePrompt,
+    steps: settings.steps,
+    sampler: sampler.label,
+    scheduleType: schedules[schedule].label,
+    cfgScale: settings.cfgScale,
+    seed,
+    size: { width: pixels.width, height: pixels.height },
+    ...(hash === undefined ? {} : { modelHash: hash }),
+    model: checkpoint.name,
+    ...(settings.variation === undefined
+      ? {}
+      : { variationSeed: settings.variation.seed, variationSeedStrength: settings.variation.strength }),
+    ...(settings.init === undefined ? {} : { denoisingStrength: settings.init.strength }),
+    clipSkip: settings.clipSkip,
+    rng: 'CPU',
+    version: 'MoLE Atelier',
+  });
+  // Paths and folders stay out: a shared picture must not tell where its maker keeps files.
+  const { model: _model, output: _output, vae, previewDecoder: _previewDecoder, init, ...drawing } = settings;
+  const mole = {
+    kind: 'generation',
+    version: 1,
+    settings: {
+      ...drawing,
+      seed,
+      batch: 1,
+      schedule,
+      width: pixels.width,
+      height: pixels.height,
+      ...(init === undefined ? {} : { init: { strength: init.strength } }),
+    },
+    model: { name: checkpoint.name, ...(hash === undefined ? {} : { hash }), separateVae: vae !== undefined },
+  };
+  return { infotext, mole };
+}

@@ -1,0 +1,98 @@
+// Child of webgpu.test.ts: runs one task on the WebGPU provider and prints its errors as JSON.
+// A network's task is its name, with the folder of its golden data.
+// `strict` opens a graph only when the device takes every operator; the text encoder's int64 ids may stay on the CPU.
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { readSafetensorsHeader, readTensor } from '../../src-main/formats/safetensors.ts';
+import type { Graph, TensorRef } from '../../src-main/graph/ir.ts';
+import { vaeDecoder, vaeEncoder } from '../../src-main/networks/autoencoder.ts';
+import { clipText } from '../../src-main/networks/clip-text.ts';
+import { parseAutoencoderConfig, parseClipTextConfig, parseUNetConfig } from '../../src-main/networks/sd-configs.ts';
+import { unet } from '../../src-main/networks/unet.ts';
+import { fusedAttentionCase, operatorCase, type SelfTestCase } from '../../src-main/runtime/self-test-cases.ts';
+import { relativeToPeak, selfTestLimits } from '../../src-main/runtime/self-test.ts';
+import { Session } from '../../src-main/runtime/session.ts';
+import type { Tensor } from '../../src-main/tensor/tensor.ts';
+
+type Feeds = Readonly<Record<string, Tensor>>;
+
+async function run(graph: Graph, feeds: Feeds, provider: 'cpu' | 'webgpu', strict: boolean): Promise<Feeds> {
+  const session = await Session.open(graph, { provider, strict: strict && provider === 'webgpu' });
+  const outputs = await session.run(feeds);
+  await session.release();
+  return outputs;
+}
+
+/** Largest error of any output against the CPU, and against float64 where there is a reference. */
+async function compare(graph: Graph, feeds: Feeds, strict: boolean, expected: SelfTestCase['expected'] = {}) {
+  const [device, cpu] = [await run(graph, feeds, 'webgpu', strict), await run(graph, feeds, 'cpu', false)];
+  const errors = graph.outputs.map(({ name }) => {
+    const got = device[name]!.data as Float32Array;
+    const own = expected[name];
+    return Math.max(
+      relativeToPeak(got, cpu[name]!.data as Float32Array),
+      own === undefined ? 0 : relativeToPeak(got, own),
+    );
+  });
+  return Math.max(...errors);
+}
+
+async function networks(): Promise<Record<string, number>> {
+  const folder = process.argv[3]!;
+  const config = (path: string): unknown => JSON.parse(readFileSync(join(folder, path), 'utf8'));
+  const header = async (path: string) => (await readSafetensorsHeader(join(folder, path))).tensors;
+  const weights = async (path: string): Promise<(name: string) => TensorRef> => {
+    const tensors = await header(path);
+    return (name) => tensors.get(name) ?? tensors.get(name.replace(/^text_model\./, ''))!;
+  };
+  const golden = await header('expected.safetensors');
+  const feed = async (...names: readonly string[]): Promise<Feeds> =>
+    Object.fromEntries(
+      await Promise.all(names.map(async (name) => [name, await readTensor(golden.get(name)!)] as const)),
+    );
+  const attention = 'plain';
+
+  const inputs = await feed('sample', 'timestep', 'encoder_hidden_states');
+  const [height, width] = inputs['sample']!.shape.slice(2) as [number, number];
+  const unetOptions = {
+    ref: await weights('unet/diffusion_pytorch_model.safetensors'),
+    height,
+    width,
+    textTokens: 77,
+    attention,
+  } as const;
+  const vae = parseAutoencoderConfig(config('vae/config.json'), 'config.json');
+  const vaeOptions = {
+    ref: await weights('vae/diffusion_pytorch_model.safetensors'),
+    height: 8,
+    width: 12,
+    attention,
+  } as const;
+  const text = parseClipTextConfig(config('text_encoder/config.json'), 'config.json');
+  const textOptions = { ref: await weights('text_encoder/model.safetensors'), skipLayers: 0 };
+  return {
+    unet: await compare(unet(parseUNetConfig(config('unet/config.json'), 'config.json'), unetOptions), inputs, true),
+    decoder: await compare(vaeDecoder(vae, vaeOptions), await feed('latent'), true),
+    encoder: await compare(vaeEncoder(vae, vaeOptions), { sample: (await feed('image'))['image']! }, true),
+    text: await compare(clipText(text, textOptions), await feed('input_ids'), false),
+  };
+}
+
+async function operators(): Promise<Record<string, number>> {
+  const folder = mkdtempSync(join(tmpdir(), 'atelier-webgpu-'));
+  const { graph, feeds, expected } = await operatorCase(folder);
+  const error = await compare(graph, feeds, false, expected);
+  rmSync(folder, { recursive: true });
+  return { error };
+}
+
+async function fused(): Promise<Record<string, number>> {
+  const { graph, feeds, expected } = fusedAttentionCase();
+  const error = await compare(graph, feeds, true, expected);
+  return { fused: error, passes: error <= selfTestLimits.error ? 1 : 0 };
+}
+
+const task = process.argv[2]!;
+const result = await (task === 'operators' ? operators() : task === 'fused' ? fused() : networks());
+process.stdout.write(JSON.stringify(result), () => process.exit(0));
