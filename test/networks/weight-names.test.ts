@@ -134,11 +134,7 @@ describe('other namings', () => {
   it("2022's attention names of the autoencoder", () => {
     const old = Object.fromEntries(
       Object.entries(sd15.diffusers.vae).map(([name, shape]) => [
-        name
-          .replace('to_q', 'query')
-          .replace('to_k', 'key')
-          .replace('to_v', 'value')
-          .replace('to_out.0', 'proj_attn'),
+        name.replace('to_q', 'query').replace('to_k', 'key').replace('to_v', 'value').replace('to_out.0', 'proj_attn'),
         shape,
       ]),
     );
@@ -161,7 +157,9 @@ describe('other namings', () => {
     const { 'conv_in.weight': _, ...rest } = sd15.diffusers.unet;
     const source = weightSource('UNet', '/models/a.safetensors', tensorsOf(rest), diffusersNaming());
     expect(() => source.ref('conv_in.weight')).toThrow(CheckpointError);
-    expect(() => source.ref('conv_in.weight')).toThrow(/a\.safetensors: the UNet lacks the tensor "conv_in.weight".*"conv_/);
+    expect(() => source.ref('conv_in.weight')).toThrow(
+      /a\.safetensors: the UNet lacks the tensor "conv_in.weight".*"conv_/,
+    );
     expect(source.has('conv_in.weight')).toBe(false);
   });
 
