@@ -1,0 +1,196 @@
+// What a file is, for `atelier inspect` and dropped files: checkpoint, VAE, LoRA, learned word or picture, told by what is
+// in it. A file that cannot be used gets a report too: its problems are the answer.
+import { open, stat } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { FailureError } from '../contract/failure.ts';
+import type { FileReport } from '../contract/files.ts';
+import { sniffFormat } from '../formats/picture-file.ts';
+import { readMetadata } from '../formats/picture-metadata.ts';
+import { SafetensorsError } from '../formats/safetensors-header.ts';
+import { readSafetensorsHeader, type SafetensorsHeader } from '../formats/safetensors.ts';
+import type { TensorRef } from '../graph/ir.ts';
+import { CheckpointError } from '../networks/checkpoint-error.ts';
+import { elementCount } from '../tensor/shape.ts';
+import { precisionOf } from './checkpoint-parts.ts';
+import { openCheckpoint, openVae, type Checkpoint } from './checkpoint.ts';
+import { recognise, type ModelFamily } from './model-family.ts';
+
+/** Describes the file or diffusers folder at `path`. Throws FailureError when there is nothing there, or it cannot be read. */
+export async function describeFile(path: string): Promise<FileReport> {
+  const absolute = resolve(path);
+  const found = await look(absolute);
+  if (found.folder) return describeFolder(absolute);
+  if (sniffFormat(found.head) !== undefined) return describePicture(absolute, found.size);
+  try {
+    return await describeTensors(await readSafetensorsHeader(absolute));
+  } catch (error) {
+    if (!(error instanceof SafetensorsError)) throw error;
+    return {
+      path: absolute,
+      sizeBytes: found.size,
+      kind: 'unknown',
+      summary: 'A file that cannot be used.',
+      metadata: {},
+      problems: [withoutPath(error.message, absolute)],
+    };
+  }
+}
+
+async function look(path: string): Promise<{ folder: boolean; size: number; head: Uint8Array }> {
+  try {
+    const found = await stat(path);
+    // A named pipe would wait for ever; the safetensors reader names it.
+    if (!found.isFile()) return { folder: found.isDirectory(), size: 0, head: new Uint8Array() };
+    const file = await open(path);
+    try {
+      const { buffer, bytesRead } = await file.read(Buffer.alloc(16), 0, 16, 0);
+      return { folder: false, size: found.size, head: buffer.subarray(0, bytesRead) };
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    const why =
+      code === 'ENOENT' || code === 'ENOTDIR'
+        ? 'there is no such file. Check the path.'
+        : code === 'EACCES' || code === 'EPERM'
+          ? 'this account may not read it. Change its permissions.'
+          : `it could not be read (${error instanceof Error ? error.message : String(error)}).`;
+    throw new FailureError({ kind: 'bad-request', file: path, message: `${path}: ${why}` }, error);
+  }
+}
+
+async function describeTensors(header: SafetensorsHeader): Promise<FileReport> {
+  const { file, tensors, metadata } = header;
+  const family = recognise(tensors);
+  const precision = precisionOf(tensors.values());
+  const parameters = countParameters(tensors.values());
+  const ranks = family.kind === 'lora' ? ranksOf(tensors) : undefined;
+  const details = [
+    mostOf(precision),
+    ...(ranks === undefined ? [] : [ranks]),
+    `${tensors.size} tensors`,
+    `${showCount(parameters)} parameters`,
+  ];
+  return {
+    path: file,
+    sizeBytes: header.sizeBytes,
+    kind: family.kind,
+    summary: `${sentence(family.what)}: ${details.join(', ')}.`,
+    ...(family.base === undefined ? {} : { base: family.base }),
+    ...(family.family === undefined ? {} : { family: family.family }),
+    tensors: tensors.size,
+    parameters,
+    precision,
+    metadata,
+    problems: [...header.warnings, ...(await problemsOf(file, family))],
+  };
+}
+
+/** What stands in the way of using the file as what it is, by trying to open it. */
+async function problemsOf(file: string, family: ModelFamily): Promise<readonly string[]> {
+  try {
+    if (family.kind === 'checkpoint') return (await openCheckpoint(file)).warnings;
+    if (family.kind === 'vae' || family.kind === 'taesd') await openVae(file);
+    return family.supported ? [] : ['It cannot be used here.'];
+  } catch (error) {
+    if (error instanceof CheckpointError || error instanceof SafetensorsError)
+      return [withoutPath(error.message, file)];
+    throw error;
+  }
+}
+
+async function describeFolder(path: string): Promise<FileReport> {
+  let checkpoint: Checkpoint;
+  try {
+    checkpoint = await openCheckpoint(path);
+  } catch (error) {
+    if (!(error instanceof CheckpointError || error instanceof SafetensorsError)) throw error;
+    const problems = [withoutPath(error.message, path)];
+    return { path, sizeBytes: 0, kind: 'unknown', summary: 'A folder that cannot be used.', metadata: {}, problems };
+  }
+  const headers = await Promise.all(checkpoint.files.map((file) => readSafetensorsHeader(file)));
+  const refs = headers.flatMap(({ tensors }) => [...tensors.values()]);
+  const parameters = countParameters(refs);
+  const precision = precisionOf(refs);
+  const base = { sd1: 'SD 1.x', sd2: 'SD 2.x', custom: undefined }[checkpoint.family];
+  return {
+    path,
+    sizeBytes: headers.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+    kind: 'checkpoint',
+    summary: `A checkpoint of ${base ?? "Stable Diffusion's design in a size of its own"}: ${mostOf(precision)}, ${refs.length} tensors, ${showCount(parameters)} parameters.`,
+    ...(base === undefined ? {} : { base }),
+    family: 'diffusers',
+    tensors: refs.length,
+    parameters,
+    precision,
+    metadata: checkpoint.metadata,
+    problems: checkpoint.warnings,
+  };
+}
+
+async function describePicture(path: string, sizeBytes: number): Promise<FileReport> {
+  const found = await readMetadata(path);
+  const metadata: Record<string, string> = {};
+  if (found.kind === 'mole') metadata['mole'] = JSON.stringify(found.mole, undefined, 2);
+  if ((found.kind === 'mole' || found.kind === 'a1111') && found.infotext !== undefined) {
+    metadata['parameters'] = found.infotext;
+  }
+  if (found.kind === 'comfyui') {
+    for (const [name, value] of Object.entries(found.parameters)) {
+      metadata[name] = typeof value === 'object' ? JSON.stringify(value) : String(value as string | number | bigint);
+    }
+    if (found.loras.length > 0) metadata['loras'] = JSON.stringify(found.loras);
+  }
+  const from = {
+    mole: 'settings of this program',
+    a1111: 'A1111 settings',
+    comfyui: 'a ComfyUI workflow',
+    none: 'no settings',
+  };
+  return {
+    path,
+    sizeBytes,
+    kind: 'picture',
+    summary: `A picture with ${from[found.kind]}.`,
+    metadata,
+    problems: found.warnings,
+  };
+}
+
+/** "rank 4" or "ranks 4 to 32", by the smaller side of each down-projection. */
+function ranksOf(tensors: ReadonlyMap<string, TensorRef>): string | undefined {
+  let [least, most] = [Infinity, 0];
+  for (const [name, { shape }] of tensors) {
+    if (!/((lora_|lora\.|_lora\.|layer\.)down|lora_A(\.default)?)\.weight$|:down$/.test(name)) continue;
+    least = Math.min(least, shape[0] ?? 0);
+    most = Math.max(most, shape[0] ?? 0);
+  }
+  if (most === 0) return undefined;
+  return least === most ? `rank ${most}` : `ranks ${least} to ${most}`;
+}
+
+function countParameters(refs: Iterable<TensorRef>): number {
+  let count = 0;
+  for (const { shape } of refs) count += elementCount(shape);
+  return count;
+}
+
+/** The type of most tensors, with "mostly" when there are others. */
+function mostOf(precision: Readonly<Record<string, number>>): string {
+  const [first, second] = Object.entries(precision).sort(([, a], [, b]) => b - a);
+  return first === undefined ? 'empty' : second === undefined ? first[0] : `mostly ${first[0]}`;
+}
+
+/** 1 066 235 307 as "1 066 M", 4 500 as "4 500". */
+function showCount(count: number): string {
+  const grouped = (value: number): string => String(value).replace(/\B(?=(\d{3})+$)/g, ' ');
+  return count < 1e6 ? grouped(count) : `${grouped(Math.round(count / 1e6))} M`;
+}
+
+const sentence = (words: string): string => words.charAt(0).toUpperCase() + words.slice(1);
+
+/** The report names its file already. */
+function withoutPath(message: string, path: string): string {
+  return message.startsWith(`${path}: `) ? sentence(message.slice(path.length + 2)) : message;
+}
