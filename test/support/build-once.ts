@@ -7,5 +7,5 @@ export function setup(): void {
   if (process.env['ATELIER_SKIP_BUILD'] === '1') return;
   const root = resolve(import.meta.dirname, '../..');
   const binary = resolve(root, 'node_modules/electron-vite/bin/electron-vite.js');
-  execFileSync(process.execPath, [binary, 'build', '--logLevel', 'warn'], { cwd: root, stdio: 'inherit' });
+  execFileSync(process.execPath, [binary, 'build', '--logLevel', 'error'], { cwd: root, stdio: 'inherit' });
 }
