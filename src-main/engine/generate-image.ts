@@ -11,11 +11,14 @@ import { decodePicture, resizeCover } from '../formats/png.ts';
 import { RuntimeFailure } from '../runtime/session.ts';
 import { batchNoise } from '../tensor/random.ts';
 import { floatTensor, type FloatTensor } from '../tensor/tensor.ts';
+import { extractTags } from '../text/prompt-tags.ts';
+import { promptWarnings } from '../text/prompt.ts';
+import { openTaesd } from './checkpoint.ts';
 import { encodePrompts, type EncodedPrompts } from './encode-prompt.ts';
 import type { JobContext } from './engine.ts';
 import type { LoadedModel } from './loaded-model.ts';
 import { decoderActivationBytes, showBytes, unetActivationBytes } from './memory.ts';
-import { fromPixels, isFinite, quickLook, toPixels } from './pixels.ts';
+import { fromPixels, isFinite, quickLook, toPixels, type Pixels } from './pixels.ts';
 import { savePicture } from './save-picture.ts';
 import { decodeTiled } from './tiled-decode.ts';
 
@@ -52,10 +55,14 @@ export async function generateImage(
   checkMemory(model, size, availableBytes);
 
   stage('encoding-prompt', 'Reading the prompt');
-  const prompts = await clock.time('encodeMs', () => encodePrompts(model, settings));
+  const [prompt, negativePrompt] = [settings.prompt, settings.negativePrompt].map((text) => plainPrompt(text, warn));
+  const prompts = await clock.time('encodeMs', () =>
+    encodePrompts(model, { ...settings, prompt: prompt!, negativePrompt: negativePrompt! }),
+  );
+  const look = await previewer(settings, model);
   const init = settings.init === undefined ? undefined : await encodeInit(settings.init.picture, size, model, stage);
 
-  stage('opening', `Opening the UNet on ${model.device.provider}`);
+  stage('opening', `Opening the UNet on the ${model.device.provider} device`);
   await clock.time('openMs', () => model.openUNet(size.latentHeight, size.latentWidth, prompts.textTokens));
 
   const firstSeed = settings.seed ?? Math.floor(Math.random() * 2 ** 32);
@@ -64,7 +71,7 @@ export async function generateImage(
     const seed = firstSeed + index;
     stage('denoising', settings.batch === 1 ? 'Drawing' : `Drawing picture ${index + 1} of ${settings.batch}`);
     const latent = await clock.time('denoiseMs', () =>
-      denoise({ settings, model, prompts, init, size, seed, index, context, clock }),
+      denoise({ settings, model, prompts, init, look, size, seed, index, context, clock }),
     );
     stage('decoding', 'Turning latents into pixels');
     const image = await clock.time('decodeMs', () => decode(model, latent, availableBytes, context, warn));
@@ -131,12 +138,37 @@ async function encodeInit(
   return model.encode(fromPixels(picture));
 }
 
+/** A picture of a latent on its way. */
+type Previewer = (latent: FloatTensor) => Promise<Pixels>;
+
+/** TAESD when a preview decoder is given, else the matrix that costs nothing. */
+async function previewer(settings: GenerateSettings, model: LoadedModel): Promise<Previewer> {
+  if (settings.previewEvery === 0 || settings.previewDecoder === undefined) {
+    return (latent) => Promise.resolve(quickLook(latent));
+  }
+  const taesd = await openTaesd(settings.previewDecoder);
+  return async (latent) => toPixels(await model.preview(latent, taesd));
+}
+
+/** A prompt without tags, which this engine does not act on yet; what is left out is said. */
+function plainPrompt(text: string, warn: (message: string) => void): string {
+  const { prompt, tags } = extractTags(text);
+  if (tags.length > 0) {
+    warn(
+      `Left out of the prompt, because extra networks are not supported yet: ${tags.map(({ source }) => source).join(' ')}`,
+    );
+  }
+  for (const { message } of promptWarnings(prompt)) warn(message);
+  return prompt;
+}
+
 interface DenoiseJob {
   readonly settings: GenerateSettings;
   readonly model: LoadedModel;
   readonly prompts: EncodedPrompts;
   /** Latents of the starting picture [1, C, H, W], for img2img. */
   readonly init: FloatTensor | undefined;
+  readonly look: Previewer;
   readonly size: Size;
   readonly seed: number;
   readonly index: number;
@@ -207,7 +239,7 @@ async function denoise(job: DenoiseJob): Promise<FloatTensor> {
       index: job.index,
       batch: settings.batch,
       ...progress(step),
-      ...(shown ? { preview: quickLook(denoised) } : {}),
+      ...(shown ? { preview: await job.look(denoised) } : {}),
     });
     throwIfCancelled(context);
   }

@@ -8,7 +8,7 @@ import { taesdDecoder } from '../networks/taesd.ts';
 import { unet } from '../networks/unet.ts';
 import { Session, type Provider } from '../runtime/session.ts';
 import { floatTensor, type FloatTensor, type IntTensor } from '../tensor/tensor.ts';
-import type { Checkpoint } from './checkpoint.ts';
+import type { Checkpoint, Vae } from './checkpoint.ts';
 
 export interface ModelDevice {
   readonly provider: Provider;
@@ -81,6 +81,15 @@ export class LoadedModel {
     return float((await session.run({ latent: scaled }))['image']);
   }
 
+  /** The same through a TAESD decoder, for previews: latents as the UNet sees them [B, 4, H, W] -> [B, 3, 8H, 8W]. */
+  async preview(latent: FloatTensor, taesd: Extract<Vae, { kind: 'taesd' }>): Promise<FloatTensor> {
+    const [height, width] = [latent.shape[2]!, latent.shape[3]!];
+    const session = await this.#session('preview decoder', `${height}x${width} ${taesd.file}`, () =>
+      taesdDecoder({ ref: (name) => taesd.weights.ref(name), height, width }),
+    );
+    return float((await session.run({ latent }))['image']);
+  }
+
   /**
    * Image [B, 3, 8H, 8W] in [-1, 1] -> latents as the UNet sees them: the mean of the latent Gaussian, scaled.
    * Throws when the autoencoder has no encoder (TAESD's decoder alone).
@@ -136,7 +145,7 @@ export class LoadedModel {
   }
 }
 
-export type Role = 'text encoder' | 'unet' | 'vae decoder' | 'vae encoder';
+export type Role = 'text encoder' | 'unet' | 'vae decoder' | 'vae encoder' | 'preview decoder';
 
 function float(tensor: FloatTensor | IntTensor | undefined): FloatTensor {
   if (tensor?.dtype !== 'float32') throw new Error('The network did not return the float32 output it declares.');

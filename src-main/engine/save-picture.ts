@@ -73,20 +73,27 @@ async function metadataOf(
     version: 'MoLE Atelier',
   });
   // Paths and folders stay out: a shared picture must not tell where its maker keeps files.
-  const { model: _model, output: _output, vae, previewDecoder: _previewDecoder, init, ...drawing } = settings;
+  const { prompt, negativePrompt, variation, steps, cfgScale, cfgRescale, clipSkip, prediction, init } = settings;
   const mole = {
     kind: 'generation',
     version: 1,
     settings: {
-      ...drawing,
+      prompt,
+      negativePrompt,
       seed,
-      batch: 1,
+      ...(variation === undefined ? {} : { variation }),
+      steps,
+      sampler: settings.sampler,
       schedule,
+      cfgScale,
+      cfgRescale,
+      clipSkip,
+      ...(prediction === undefined ? {} : { prediction }),
       width: pixels.width,
       height: pixels.height,
       ...(init === undefined ? {} : { init: { strength: init.strength } }),
     },
-    model: { name: checkpoint.name, ...(hash === undefined ? {} : { hash }), separateVae: vae !== undefined },
+    model: { name: checkpoint.name, ...(hash === undefined ? {} : { hash }), separateVae: settings.vae !== undefined },
   };
   return { infotext, mole };
 }

@@ -18,7 +18,7 @@ export async function decodeTiled(
 ): Promise<FloatTensor> {
   const [, channels, height, width] = latent.shape as [number, number, number, number];
   const [tileHeight, tileWidth] = [Math.min(tile, height), Math.min(tile, width)];
-  const sums: { scale: number; image: Float32Array; weight: Float32Array }[] = [];
+  let sum: { scale: number; image: Float32Array; weight: Float32Array } | undefined;
   for (const top of starts(height, tileHeight)) {
     for (const left of starts(width, tileWidth)) {
       beforeTile();
@@ -31,15 +31,15 @@ export async function decodeTiled(
       }
       const image = await decode(part);
       const scale = image.shape[2]! / tileHeight;
-      sums[0] ??= {
+      sum ??= {
         scale,
         image: new Float32Array(3 * height * width * scale * scale),
         weight: new Float32Array(height * width * scale * scale),
       };
-      blend(sums[0], image, { top: top * scale, left: left * scale, width: width * scale, height: height * scale });
+      blend(sum, image, { top: top * scale, left: left * scale, width: width * scale, height: height * scale });
     }
   }
-  const { scale, image, weight } = sums[0]!;
+  const { scale, image, weight } = sum!;
   const size = weight.length;
   for (let i = 0; i < image.length; i++) image[i]! /= weight[i % size]!;
   return floatTensor([1, 3, height * scale, width * scale], image);
