@@ -1,6 +1,4 @@
 // Names and shapes of full-size models against lists that diffusers and transformers made, in all namings.
-import { readFileSync } from 'node:fs';
-import { gunzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import type { TensorRef } from '../../src-main/graph/ir.ts';
 import { CheckpointError } from '../../src-main/networks/checkpoint-error.ts';
@@ -25,18 +23,7 @@ import {
   weightSource,
   type Naming,
 } from '../../src-main/networks/weight-names.ts';
-
-type Shapes = Readonly<Record<string, readonly number[]>>;
-type Part = 'unet' | 'vae' | 'text_encoder';
-
-const read = (name: string): unknown =>
-  JSON.parse(gunzipSync(readFileSync(new URL(`../golden/data/checkpoints/${name}`, import.meta.url))).toString());
-const sd15 = read('sd15-names.json.gz') as Record<'diffusers' | 'ldm', Record<Part, Shapes>>;
-const sd2 = read('sd2-names.json.gz') as {
-  readonly diffusers: Record<Part, Shapes>;
-  /** diffusers name -> the LDM key that diffusers' converter took it from, and which third of it (-1: all). */
-  readonly ldm: Record<Part, Readonly<Record<string, readonly [string, number]>>>;
-};
+import { sd15Names as sd15, sd2Names as sd2, type Shapes } from '../support/sparse-model.ts';
 
 /** Float16 tensors of these shapes, one after the other in a file that need not be there. */
 function tensorsOf(shapes: Shapes): Map<string, TensorRef> {
@@ -154,7 +141,7 @@ describe('other namings', () => {
   });
 
   it('a missing tensor is named with the file, what was looked for, and its neighbours', () => {
-    const { 'conv_in.weight': _, ...rest } = sd15.diffusers.unet;
+    const rest = Object.fromEntries(Object.entries(sd15.diffusers.unet).filter(([name]) => name !== 'conv_in.weight'));
     const source = weightSource('UNet', '/models/a.safetensors', tensorsOf(rest), diffusersNaming());
     expect(() => source.ref('conv_in.weight')).toThrow(CheckpointError);
     expect(() => source.ref('conv_in.weight')).toThrow(
