@@ -101,6 +101,13 @@ function unetFromShapes(tensors: Tensors, file: string): UNetConfig {
   const inChannels = shape('input_blocks.0.0.weight')[1] ?? 0;
   if (inChannels !== 4) throw new CheckpointError(file, wrongChannels(inChannels));
 
+  if (has('time_embed.cond_proj.weight')) {
+    throw new CheckpointError(
+      file,
+      'this is a distilled model that reads the guidance as an input (LCM). Use its LoRA with a plain checkpoint instead.',
+    );
+  }
+
   const levels: { width: number; resnets: number; attention: boolean }[] = [];
   let level: (typeof levels)[number] | undefined;
   for (let i = 1; i < 1000; i++) {

@@ -128,6 +128,7 @@ describe('one LDM file', () => {
   it.each<readonly [string, Shapes, RegExp]>([
     ['inpainting', wide(9), /inpainting model/],
     ['pix2pix', wide(8), /instruct-pix2pix/],
+    ['LCM', { ...sd15File, 'model.diffusion_model.time_embed.cond_proj.weight': [320, 256] }, /distilled.*LCM/],
     ['SDXL', { ...sd15File, 'conditioner.embedders.1.model.ln_final.weight': [8] }, /Stable Diffusion XL/],
     ['SDXL refiner', { ...sd15File, 'conditioner.embedders.0.model.ln_final.weight': [8] }, /refiner/],
     ['SD3', { 'model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight': [8] }, /Stable Diffusion 3/],
