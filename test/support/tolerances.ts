@@ -70,3 +70,9 @@ export const providerTolerance = {
   // Wrong kernels were 3 % off or more: what lies between this and the tolerance above would be neither.
   wrongKernel: 1e-2,
 } as const;
+
+/** Pictures of the bundled model against diffusers' pipeline, in steps of 0..255. */
+export const pipelineTolerance = {
+  // Twenty steps of float32 rounding in another order end on the other side of a rounding to 8 bits: measured 1.
+  steps: 1,
+} as const;
