@@ -13,14 +13,14 @@ export interface EncodedPrompts {
 }
 
 interface Stretch {
-  /** The last step this text holds for, from 1. */
+  /** The last step this text holds for. A1111 counts the steps from 0 here, so that a text holds one step longer than it says. */
   readonly untilStep: number;
   readonly states: FloatTensor;
 }
 
 /**
- * Encodes both prompts for `steps` steps. `clipSkip` counts as A1111 does: 1 is every layer (or, for Stable Diffusion 2,
- * the layer before the last, which is what it was trained on). Equal chunks are encoded once.
+ * Encodes both prompts for `steps` steps. `clipSkip` counts as A1111 does: 1 is every layer; Stable Diffusion 2 ignores it.
+ * Equal chunks are encoded once.
  */
 export async function encodePrompts(
   model: LoadedModel,
@@ -32,7 +32,8 @@ export async function encodePrompts(
   },
 ): Promise<EncodedPrompts> {
   const { textEncoder } = model.checkpoint;
-  const skipLayers = Math.max(textEncoder.skipLayers, prompts.clipSkip - 1);
+  // Stable Diffusion 2 was trained on the layer before the last, which its config counts as the last: nothing to skip.
+  const skipLayers = model.checkpoint.family === 'sd2' ? 0 : prompts.clipSkip - 1;
   const tokenizer = clipTokenizer();
   const chunked = [prompts.prompt, prompts.negativePrompt].map((text) =>
     promptSchedule(text, prompts.steps).map(({ untilStep, text: current }) => ({
@@ -59,7 +60,7 @@ export async function encodePrompts(
     }),
   );
   const find = (stretches: readonly Stretch[], step: number): FloatTensor =>
-    (stretches.find(({ untilStep }) => step < untilStep) ?? stretches.at(-1)!).states;
+    (stretches.find(({ untilStep }) => step <= untilStep) ?? stretches.at(-1)!).states;
   return {
     at: (step) => ({ conditional: find(conditional!, step), unconditional: find(unconditional!, step) }),
     textTokens: conditional![0]!.states.shape[1]!,

@@ -84,7 +84,7 @@ async function compute(
           message: `${input}: input_ids must hold whole numbers (int64), got ${ids.dtype}.`,
         });
       }
-      const skip = Math.max(model.checkpoint.textEncoder.skipLayers, clipSkip - 1);
+      const skip = clipSkip - 1;
       return { last_hidden_state: await model.encodeText(ids, skip) };
     }
     case 'unet': {

