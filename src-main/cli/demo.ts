@@ -1,6 +1,8 @@
 // `atelier demo`: the main job on a fresh machine. Draws a few pictures with the bundled model at fixed seeds, and one
 // sheet with all of them, and says where they are.
+import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { z } from 'zod';
 import { generateWithRetry } from '../client/generate-with-retry.ts';
 import type { DeviceChoice, FinishedPicture } from '../contract/generation.ts';
 import { UsageError } from './arguments.ts';
@@ -20,7 +22,23 @@ const pictures: readonly { readonly prompt: string; readonly seed: number }[] = 
   { prompt: 'a ghost, fluent style', seed: 131 },
 ];
 
-const columns = 4;
+const sheetFileSchema = z.object({
+  steps: z.number().int().default(20),
+  cfg: z.number().default(5),
+  columns: z.number().int().default(8),
+  prompts: z.array(z.object({ prompt: z.string(), seed: z.number().int() })).min(1),
+});
+type SheetPlan = z.output<typeof sheetFileSchema>;
+
+/** The sheet of a JSON file: { steps, cfg, columns, prompts: [{ prompt, seed }] }. Throws UsageError naming the file. */
+function readPlan(path: string): SheetPlan {
+  try {
+    return sheetFileSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
+  } catch (error) {
+    const why = error instanceof z.ZodError ? z.prettifyError(error) : (error as Error).message;
+    throw new UsageError(`${path} is not a list of prompts with seeds: ${why}`);
+  }
+}
 
 export const demoCommand: Command = {
   name: 'demo',
@@ -28,6 +46,7 @@ export const demoCommand: Command = {
   flags: {
     out: { type: 'string', value: 'FOLDER', help: 'where the pictures go (default outputs/demo)' },
     device: { type: 'string', value: 'NAME', help: 'as in atelier generate (default auto)' },
+    prompts: { type: 'string', value: 'FILE', help: 'draw the prompts of this JSON file instead' },
   },
   examples: ['atelier demo', 'atelier demo --out /tmp/pictures'],
   async run({ args, client, terminal, signal }) {
@@ -35,18 +54,20 @@ export const demoCommand: Command = {
     const folder = resolve(args.text('out') ?? 'outputs/demo');
     const model = bundledModel();
     const device = args.text('device') as DeviceChoice | undefined;
+    const file = args.text('prompts');
+    const plan = file === undefined ? { steps: 20, cfg: 5, columns: 4, prompts: pictures } : readPlan(resolve(file));
     const started = Date.now();
     const finished: { readonly picture: FinishedPicture; readonly prompt: string }[] = [];
-    for (const [i, { prompt, seed }] of pictures.entries()) {
-      terminal.note(`${i + 1}/${pictures.length}  ${prompt}`);
+    for (const [i, { prompt, seed }] of plan.prompts.entries()) {
+      terminal.note(`${i + 1}/${plan.prompts.length}  ${prompt}`);
       const result = await generateWithRetry(
         client,
         {
           model,
           prompt,
           seed,
-          steps: 20,
-          cfgScale: 5,
+          steps: plan.steps,
+          cfgScale: plan.cfg,
           ...(device === undefined ? {} : { device }),
           output: { folder, pattern: '[seed]-[prompt_words]' },
         },
@@ -67,7 +88,7 @@ export const demoCommand: Command = {
       'sheet',
       {
         pictures: finished.map(({ picture, prompt }) => ({ path: picture.path, label: prompt })),
-        columns,
+        columns: plan.columns,
         output: join(folder, 'sheet.png'),
       },
       { signal },

@@ -53,13 +53,15 @@ function describe(report: FileReport): string {
     `  ${visible(report.summary)}`,
     ...facts.flatMap(([name, value]) => (value === undefined ? [] : [`  ${name.padEnd(11)}${visible(value)}`])),
     ...(metadata.length === 0 ? [] : ['  metadata']),
-    ...metadata.map(([key, value]) => `    ${visible(key)}: ${shorten(visible(value))}`),
+    ...metadata.slice(0, mostEntries).map(([key, value]) => `    ${visible(key)}: ${shorten(visible(value))}`),
+    ...(metadata.length > mostEntries ? [`    and ${metadata.length - mostEntries} more; --json shows all`] : []),
     ...(report.problems.length === 0 ? [] : ['  problems']),
     ...report.problems.map((problem) => `    ${visible(problem)}`),
   ].join('\n');
 }
 
 const longestValue = 1000;
+const mostEntries = 24;
 
 /** Training tools write whole tables into metadata; --json shows them complete. */
 function shorten(value: string): string {
