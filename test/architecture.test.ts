@@ -20,7 +20,17 @@ const allowedImports: Readonly<Record<string, readonly string[]>> = {
   runtime: ['formats', 'graph', 'tensor'],
   mole: ['networks', 'graph', 'tensor'],
   engine: [
-    'tensor', 'text', 'graph', 'diffusion', 'training', 'autodiff', 'networks', 'formats', 'runtime', 'mole', 'contract',
+    'tensor',
+    'text',
+    'graph',
+    'diffusion',
+    'training',
+    'autodiff',
+    'networks',
+    'formats',
+    'runtime',
+    'mole',
+    'contract',
   ],
   client: ['contract'],
   cli: ['client', 'contract'],
@@ -40,13 +50,19 @@ const files = readdirSync(root, { recursive: true, encoding: 'utf8' })
   .map((file) => file.split(sep).join('/'));
 
 const importsOf = (file: string): string[] =>
-  [...readFileSync(join(root, file), 'utf8').matchAll(/(?:from|import)\s*\(?\s*['"]([^'"]+)['"]/g)].map((match) => match[1]!);
+  [...readFileSync(join(root, file), 'utf8').matchAll(/(?:from|import)\s*\(?\s*['"]([^'"]+)['"]/g)].map(
+    (match) => match[1]!,
+  );
 
 const relativeImports = (file: string): string[] =>
   importsOf(file)
     // package.json, for the version, belongs to no layer.
     .filter((specifier) => specifier.startsWith('.') && !specifier.endsWith('/package.json'))
-    .map((specifier) => relative(root, resolve(root, dirname(file), specifier.replace(/\?.*$/, ''))).split(sep).join('/'));
+    .map((specifier) =>
+      relative(root, resolve(root, dirname(file), specifier.replace(/\?.*$/, '')))
+        .split(sep)
+        .join('/'),
+    );
 
 describe('the import table', () => {
   it.each(files.filter((file) => file.includes('/')))('%s imports only what its layer may', (file) => {
@@ -65,7 +81,9 @@ describe('the import table', () => {
   });
 
   it('protobuf bytes are written in formats/onnx-model.ts alone', () => {
-    const writers = files.filter((file) => /protobuf|varint/i.test(readFileSync(join(root, file), 'utf8').replace(/\/\/.*|\/\*[\s\S]*?\*\//g, '')));
+    const writers = files.filter((file) =>
+      /protobuf|varint/i.test(readFileSync(join(root, file), 'utf8').replace(/\/\/.*|\/\*[\s\S]*?\*\//g, '')),
+    );
     expect(writers.filter((file) => file !== 'formats/onnx-model.ts')).toEqual([]);
   });
 

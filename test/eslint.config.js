@@ -27,6 +27,9 @@ export default tseslint.config(
       ],
     },
   },
-  { files: ['electron.vite.config.ts', 'test/vitest.config.ts', 'test/bench/vitest.config.ts'], rules: { 'no-restricted-syntax': 'off' } },
+  {
+    files: ['electron.vite.config.ts', 'test/vitest.config.ts', 'test/bench/vitest.config.ts'],
+    rules: { 'no-restricted-syntax': 'off' },
+  },
   { files: ['test/**/*.js'], extends: [tseslint.configs.disableTypeChecked] },
 );

@@ -10,8 +10,20 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import sharp from 'sharp';
 
-type Subject = { name: string; core: boolean; label: string; hex: string; tags: string[]; keys: Record<string, string> };
-type Holdout = { baseStyles: string[]; styles: string[]; subjects: string[]; pairs: [subject: string, style: string][] };
+type Subject = {
+  name: string;
+  core: boolean;
+  label: string;
+  hex: string;
+  tags: string[];
+  keys: Record<string, string>;
+};
+type Holdout = {
+  baseStyles: string[];
+  styles: string[];
+  subjects: string[];
+  pairs: [subject: string, style: string][];
+};
 type IconSet = {
   width?: number;
   height?: number;
@@ -43,7 +55,10 @@ const uncountable = new Set(['popcorn', 'sushi', 'spaghetti', 'poo', 'fire', 'br
 
 export function withArticle(name: string): string {
   const last = name.split(' ').at(-1) ?? name;
-  if (uncountable.has(name) || (last.endsWith('s') && !last.endsWith('ss') && !['bus', 'cactus', 'octopus'].includes(last)))
+  if (
+    uncountable.has(name) ||
+    (last.endsWith('s') && !last.endsWith('ss') && !['bus', 'cactus', 'octopus'].includes(last))
+  )
     return name;
   return `${/^[aeiou]/.test(name) && !name.startsWith('uni') ? 'an' : 'a'} ${name}`;
 }
@@ -80,7 +95,10 @@ async function render(set: IconSet, key: string, size: number): Promise<Buffer> 
   const svg =
     `<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="${inner * 4}" height="${inner * 4}" ` +
     `viewBox="${icon.left ?? 0} ${icon.top ?? 0} ${width} ${height}" color="#000">${icon.body}</svg>`;
-  const drawing = await sharp(Buffer.from(svg)).resize(inner, inner, { fit: 'contain', background: '#fff0' }).png().toBuffer();
+  const drawing = await sharp(Buffer.from(svg))
+    .resize(inner, inner, { fit: 'contain', background: '#fff0' })
+    .png()
+    .toBuffer();
   const before = Math.floor((size - inner) / 2);
   return sharp({ create: { width: size, height: size, channels: 3, background: '#fff' } })
     .composite([{ input: drawing, left: before, top: before }])
@@ -106,7 +124,14 @@ async function main(): Promise<void> {
       const file = `${style}/${subject.name.replaceAll(' ', '-')}.png`;
       writeFileSync(join(out, file), await render(set, key, size));
       const split = splitOf(subject.name, style, holdout);
-      drawings.push({ file, subject: subject.name, core: subject.core, style, split, captions: captionsFor(subject, style) });
+      drawings.push({
+        file,
+        subject: subject.name,
+        core: subject.core,
+        style,
+        split,
+        captions: captionsFor(subject, style),
+      });
     }
   }
 
@@ -121,8 +146,10 @@ async function main(): Promise<void> {
 
   writeFileSync(join(out, 'index.json'), JSON.stringify({ size, styles: holdout.baseStyles, drawings }, null, 1));
   const count = (split: Split): number => drawings.filter((drawing) => drawing.split === split).length;
-  console.log(`${out}: ${drawings.length} drawings, ${count('train')} for training, held out: ` +
-    `${count('heldout-pair')} pairs, ${count('heldout-subject')} of held-out subjects, ${count('heldout-style')} of held-out styles`);
+  console.log(
+    `${out}: ${drawings.length} drawings, ${count('train')} for training, held out: ` +
+      `${count('heldout-pair')} pairs, ${count('heldout-subject')} of held-out subjects, ${count('heldout-style')} of held-out styles`,
+  );
 }
 
 await main();
