@@ -19,9 +19,11 @@ type Feeds = Readonly<Record<string, Tensor>>;
 
 async function run(graph: Graph, feeds: Feeds, provider: 'cpu' | 'webgpu', strict: boolean): Promise<Feeds> {
   const session = await Session.open(graph, { provider, strict: strict && provider === 'webgpu' });
-  const outputs = await session.run(feeds);
-  await session.release();
-  return outputs;
+  try {
+    return await session.run(feeds);
+  } finally {
+    await session.release(); // an open session can crash a driver at exit
+  }
 }
 
 /** Largest error of any output against the CPU, and against float64 where there is a reference. */
@@ -38,7 +40,17 @@ async function compare(graph: Graph, feeds: Feeds, strict: boolean, expected: Se
   return Math.max(...errors);
 }
 
-async function networks(): Promise<Record<string, number>> {
+/** null where the driver has no half precision (SwiftShader), in which a token table may be stored. */
+async function unlessHalf(error: Promise<number>): Promise<number | null> {
+  try {
+    return await error;
+  } catch (failure) {
+    if (failure instanceof Error && failure.message.includes('requires f16')) return null;
+    throw failure;
+  }
+}
+
+async function networks(): Promise<Record<string, number | null>> {
   const folder = process.argv[3]!;
   const config = (path: string): unknown => JSON.parse(readFileSync(join(folder, path), 'utf8'));
   const header = async (path: string) => (await readSafetensorsHeader(join(folder, path))).tensors;
@@ -75,19 +87,19 @@ async function networks(): Promise<Record<string, number>> {
     unet: await compare(unet(parseUNetConfig(config('unet/config.json'), 'config.json'), unetOptions), inputs, true),
     decoder: await compare(vaeDecoder(vae, vaeOptions), await feed('latent'), true),
     encoder: await compare(vaeEncoder(vae, vaeOptions), { sample: (await feed('image'))['image']! }, true),
-    text: await compare(clipText(text, textOptions), await feed('input_ids'), false),
+    text: await unlessHalf(compare(clipText(text, textOptions), await feed('input_ids'), false)),
   };
 }
 
-async function operators(): Promise<Record<string, number>> {
+async function operators(): Promise<Record<string, number | null>> {
   const folder = mkdtempSync(join(tmpdir(), 'atelier-webgpu-'));
   const { graph, feeds, expected } = await operatorCase(folder);
-  const error = await compare(graph, feeds, false, expected);
+  const error = await unlessHalf(compare(graph, feeds, false, expected));
   rmSync(folder, { recursive: true });
   return { error };
 }
 
-async function fused(): Promise<Record<string, number>> {
+async function fused(): Promise<Record<string, number | null>> {
   const { graph, feeds, expected } = fusedAttentionCase();
   const error = await compare(graph, feeds, true, expected);
   return { fused: error, passes: error <= selfTestLimits.error ? 1 : 0 };

@@ -7,6 +7,14 @@ import { buildForNode } from '../support/build-for-node.ts';
 import { providerTolerance } from '../support/tolerances.ts';
 import { softwareVulkan } from '../support/vulkan.ts';
 
+/** Every error is below the tolerance; null stands for half precision that the driver does not have. */
+function expectSmall(errors: Readonly<Record<string, number | null>>): void {
+  for (const [name, error] of Object.entries(errors)) {
+    if (error === null) console.warn(`This driver has no half precision; ${name} was not compared.`);
+    else expect(error, name).toBeLessThan(providerTolerance.webgpu);
+  }
+}
+
 const icd = softwareVulkan();
 
 describe.skipIf(icd === undefined)('WebGPU on a software Vulkan driver', () => {
@@ -15,7 +23,7 @@ describe.skipIf(icd === undefined)('WebGPU on a software Vulkan driver', () => {
     script = await buildForNode(resolve(import.meta.dirname, 'webgpu-child.ts'));
   });
 
-  const child = (task: string): Record<string, number> => {
+  const child = (task: string): Record<string, number | null> => {
     const environment = {
       ...process.env,
       VK_ICD_FILENAMES: icd,
@@ -29,12 +37,11 @@ describe.skipIf(icd === undefined)('WebGPU on a software Vulkan driver', () => {
         stdio: ['ignore', 'pipe', 'pipe'],
       },
     );
-    return JSON.parse(output.toString('utf8')) as Record<string, number>;
+    return JSON.parse(output.toString('utf8')) as Record<string, number | null>;
   };
 
   it('computes every operator of our networks right', { timeout: 180_000 }, () => {
-    const { error } = child('operators');
-    expect(error).toBeLessThan(providerTolerance.webgpu);
+    expectSmall(child('operators'));
   });
 
   it('is caught by the self-test where its fused attention is wrong, and only there', { timeout: 180_000 }, () => {
@@ -50,7 +57,7 @@ describe.skipIf(icd === undefined)('WebGPU on a software Vulkan driver', () => {
     (model) => {
       const errors = child(model);
       expect(Object.keys(errors)).toEqual(['unet', 'decoder', 'encoder', 'text']);
-      for (const error of Object.values(errors)) expect(error).toBeLessThan(providerTolerance.webgpu);
+      expectSmall(errors);
     },
   );
 });

@@ -53,7 +53,7 @@ backports() {
 # chromium is large: only its driver is kept.
 swiftshader() {
   if [ ! -e /usr/lib/chromium/libvk_swiftshader.so ]; then
-    (cd "$folder" && apt-get download chromium >&2 && dpkg -x chromium_*.deb "$folder/chromium" && rm -f chromium_*.deb) || return 1
+    (cd "$folder" && apt-get download chromium-common >&2 && dpkg -x chromium-common_*.deb "$folder/chromium" && rm -f chromium-common_*.deb) || return 1
     from="$folder/chromium/usr/lib/chromium"
   else
     from=/usr/lib/chromium
