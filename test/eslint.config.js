@@ -28,7 +28,7 @@ export default tseslint.config(
     },
   },
   {
-    files: ['electron.vite.config.ts', 'test/vitest.config.ts', 'test/bench/vitest.config.ts'],
+    files: ['electron.vite.config.ts', 'test/vitest.config.ts', 'test/bench/vite.config.ts', 'test/eslint.config.js'],
     rules: { 'no-restricted-syntax': 'off' },
   },
   { files: ['test/**/*.js'], extends: [tseslint.configs.disableTypeChecked] },

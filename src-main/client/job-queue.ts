@@ -180,7 +180,9 @@ export class JobQueue {
     const job = this.#jobs.find(({ state }) => state === 'waiting');
     if (job === undefined) return;
     const controller = new AbortController();
-    const ended = this.#run(job, controller.signal).finally(() => {
+    // Begun after #running is set, so that a listener that cancels at the first word finds it.
+    const begun = Promise.resolve().then(() => this.#run(job, controller.signal));
+    const ended = begun.finally(() => {
       this.#running = undefined;
       this.#runNext();
     });

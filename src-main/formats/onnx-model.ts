@@ -49,7 +49,7 @@ export function serializeModel(graph: Graph): OnnxModel {
   model.integer(1, irVersion);
   model.text(2, 'mole-atelier');
   model.message(7, graphProto(graph, root ?? '/'));
-  const domains = new Set(['' as keyof typeof opsets, ...graph.nodes.map((node) => domainOf(node))]);
+  const domains = new Set<keyof typeof opsets>(['', ...graph.nodes.map(domainOf)]);
   for (const domain of domains) {
     const entry = new Writer();
     entry.text(1, domain);
