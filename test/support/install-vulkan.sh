@@ -5,7 +5,8 @@
 # Usage: ATELIER_WEBGPU_ICD=$(sh test/support/install-vulkan.sh [folder]); prints the driver's JSON, the rest on stderr.
 set -eu
 folder=${1:-${TMPDIR:-/tmp}/atelier-vulkan}
-mirror=${ATELIER_DEBIAN_MIRROR:-http://deb.debian.org/debian}
+# The mirror this machine uses already.
+mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | grep -v '^ *#' | grep -oE 'https?://[^ ]+/debian/?( |$)' | head -n 1 | tr -d ' ')
 machine=$(dpkg --print-architecture)
 mkdir -p "$folder"
 folder=$(cd "$folder" && pwd)
