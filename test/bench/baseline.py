@@ -1,0 +1,51 @@
+"""diffusers and transformers on the CPU: one measurement in a fresh process, as one line of JSON.
+
+Usage: baseline.py unet|unet16|vae|text|evict FOLDER ROUNDS THREADS. `evict` drops FOLDER's files from the page cache.
+"""
+import json
+import os
+import pathlib
+import resource
+import sys
+import time
+
+what, folder, rounds, threads = sys.argv[1], pathlib.Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+
+if what == "evict":
+    for file in folder.rglob("*.safetensors"):
+        handle = os.open(file, os.O_RDONLY)
+        os.fsync(handle)
+        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(handle)
+    sys.exit()
+
+import diffusers
+import torch
+import transformers
+
+torch.set_num_threads(threads)
+start = time.perf_counter()
+if what.startswith("unet"):
+    # The half-precision file is computed in float32, as diffusers does on a CPU unless told otherwise.
+    net = diffusers.UNet2DConditionModel.from_pretrained(folder / what, torch_dtype=torch.float32).eval()
+    x, t, c = torch.randn(1, 4, 64, 64), torch.tensor([500.0]), torch.randn(1, 77, 768)
+    step = lambda: net(x, t, c)
+elif what == "vae":
+    vae = diffusers.AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32).eval()
+    z = torch.randn(1, 4, 64, 64)
+    step = lambda: vae.decode(z)
+else:
+    text = transformers.CLIPTextModel.from_pretrained(folder / "text_encoder", torch_dtype=torch.float32).eval()
+    ids = torch.full((1, 77), 49407)
+    step = lambda: text(ids)
+opened = time.perf_counter() - start
+times = []
+with torch.no_grad():
+    for _ in range(rounds):
+        begin = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - begin)
+print(json.dumps({
+    "openMs": opened * 1000, "firstMs": (opened + times[0]) * 1000, "runsMs": [t * 1000 for t in times[1:] or times],
+    "peakBytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    "versions": f"torch {torch.__version__}, diffusers {diffusers.__version__}, transformers {transformers.__version__}"}))
