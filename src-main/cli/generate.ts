@@ -121,6 +121,8 @@ export function generateRequestOf(args: ParsedArguments): GenerateRequest {
       `"${words}" stands alone. A prompt of several words is written in quotes: --prompt "${words}".`,
     );
   }
+  // Asked for first: without a prompt nothing else matters.
+  const prompt = args.required('prompt');
   const path = (name: string): string | undefined => {
     const value = args.text(name);
     return value === undefined ? undefined : resolve(value);
@@ -135,7 +137,7 @@ export function generateRequestOf(args: ParsedArguments): GenerateRequest {
     model: path('model') ?? bundledModel(),
     vae: path('vae'),
     previewDecoder: path('preview-decoder'),
-    prompt: args.required('prompt'),
+    prompt,
     negativePrompt: args.text('negative'),
     // -1 is how A1111 writes "any".
     seed: seed === -1 ? undefined : seed,

@@ -65,13 +65,13 @@ async function runNetwork({ args, client, terminal, signal }: CommandContext): P
 
 async function writeNoise({ args, client, terminal, signal }: CommandContext): Promise<undefined> {
   if (args.positionals.length > 0) throw new UsageError('--seed-noise runs no network: leave its name out.');
-  const shape = args.required('shape').split(/[,x]/).map(Number);
-  if (shape.some((size) => !Number.isInteger(size))) {
+  const sizes = args.required('shape').split(',');
+  if (!sizes.every((size) => /^\s*\d+\s*$/.test(size))) {
     throw new UsageError(
       `--shape must be whole numbers with commas, such as 1,4,64,64, not "${args.required('shape')}".`,
     );
   }
-  const request = { seed: args.number('seed-noise')!, shape, output: resolve(args.required('out')) };
+  const request = { seed: args.number('seed-noise')!, shape: sizes.map(Number), output: resolve(args.required('out')) };
   checkParams('noise', request, (field) => (field === 'seed' ? '--seed-noise' : `--${field.replace(/\..*/, '')}`));
   const result = await client.request('noise', request, { signal });
   terminal.result({ ...result, output: request.output });

@@ -14,21 +14,22 @@ const kinds: Readonly<Record<string, FailureKind>> = {
   RuntimeFailure: 'device',
 };
 
-/** System error codes of a file that was asked for or of the disk it lies on. */
-const systemKinds: Readonly<Record<string, FailureKind>> = {
-  ENOENT: 'bad-request',
-  ENOTDIR: 'bad-request',
-  EISDIR: 'bad-request',
-  ENAMETOOLONG: 'bad-request',
-  EACCES: 'disk',
-  EPERM: 'disk',
-  EROFS: 'disk',
-  ENOSPC: 'disk',
-  EDQUOT: 'disk',
-  EFBIG: 'disk',
-  EIO: 'disk',
-  EMFILE: 'disk',
-  ENOMEM: 'out-of-memory',
+/** System error codes of a file that was asked for, or of the disk it lies on, with what they mean in words. */
+const systemErrors: Readonly<Record<string, readonly [FailureKind, string]>> = {
+  ENOENT: ['bad-request', 'There is no such file or folder. Check the path.'],
+  ENOTDIR: ['bad-request', 'A part of the path is a file where a folder is needed. Check the path.'],
+  EEXIST: ['bad-request', 'A file has this name where a folder is needed. Choose another name.'],
+  EISDIR: ['bad-request', 'This is a folder where a file is needed. Check the path.'],
+  ENAMETOOLONG: ['bad-request', 'The name is too long. Choose a shorter one.'],
+  EACCES: ['disk', 'This account may not use it. Change its permissions or choose another place.'],
+  EPERM: ['disk', 'This account may not use it. Change its permissions or choose another place.'],
+  EROFS: ['disk', 'The disk is read-only. Choose another place.'],
+  ENOSPC: ['disk', 'The disk is full. Free some space or choose another disk.'],
+  EDQUOT: ['disk', 'The disk space of this account is used up. Free some space or choose another disk.'],
+  EFBIG: ['disk', 'The file is larger than this disk allows. Choose another disk.'],
+  EIO: ['disk', 'The disk reports an error. Check its cable and health.'],
+  EMFILE: ['disk', 'Too many files are open on this system. Close other programs and try again.'],
+  ENOMEM: ['out-of-memory', 'The system has no memory left. Close other programs and try again.'],
 };
 
 /** The failure that `error` means to the user; anything unknown is a mistake of ours and keeps its stack. */
@@ -45,9 +46,10 @@ export function failureOf(error: unknown): Failure {
     };
   }
   const file = textField(error, 'path') ?? textField(error, 'file');
+  const system = systemErrors[textField(error, 'code') ?? ''];
   return {
     kind,
-    message: error.message,
+    message: system === undefined ? error.message : `${file === undefined ? '' : `${file}: `}${system[1]}`,
     ...(file === undefined ? {} : { file }),
     ...(error.cause instanceof Error ? { details: error.cause.message } : {}),
   };
@@ -66,7 +68,7 @@ function kindOf(error: Error): FailureKind | undefined {
   if (error.name === 'WriteError' && (problem === 'bad-name' || problem === 'taken')) return 'bad-request';
   if (Object.hasOwn(kinds, error.name)) return kinds[error.name];
   const code = textField(error, 'code');
-  return code !== undefined && Object.hasOwn(systemKinds, code) ? systemKinds[code] : undefined;
+  return code === undefined ? undefined : systemErrors[code]?.[0];
 }
 
 function textField(error: Error, name: string): string | undefined {

@@ -19,7 +19,12 @@ const lightMethods: ReadonlySet<MethodName> = new Set(['inspect', 'tokenCount'])
 
 const methodNames = Object.keys(methodSchemas) as [MethodName, ...MethodName[]];
 const toEngineSchema = z.discriminatedUnion('kind', [
-  z.object({ kind: z.literal('request'), id: z.number().int(), method: z.enum(methodNames), params: z.unknown() }),
+  z.object({
+    kind: z.literal('request'),
+    id: z.number().int(),
+    method: z.enum(methodNames),
+    params: z.unknown().optional(),
+  }),
   z.object({ kind: z.literal('cancel'), id: z.number().int() }),
 ]);
 

@@ -1,7 +1,7 @@
 // Builds TypeScript entries of the tests for Node, the way the product's own entries are built.
-import { randomUUID } from 'node:crypto';
-import { rmSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
 import { build } from 'vite';
 
 const root = resolve(import.meta.dirname, '../..');
@@ -13,16 +13,19 @@ export interface Fixture {
 }
 
 /**
- * Builds `entries` (name -> path from the repository's root) into a folder of their own under out/, from where they find
- * node_modules. Takes about half a second.
+ * Builds `entries` (name -> path from the repository's root) into a folder of their own outside the repository, with
+ * their packages, so that a build at the same time takes nothing away. Takes about half a second.
  */
 export async function buildFixture(entries: Readonly<Record<string, string>>): Promise<Fixture> {
-  const outDir = resolve(root, 'out/test', randomUUID());
+  const outDir = mkdtempSync(join(tmpdir(), 'atelier-fixture-'));
+  writeFileSync(join(outDir, 'package.json'), '{"type":"module"}');
   await build({
     root,
     configFile: false,
     logLevel: 'warn',
+    ssr: { noExternal: true },
     build: {
+      emptyOutDir: false,
       ssr: true,
       outDir,
       target: 'node20',
