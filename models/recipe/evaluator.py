@@ -97,7 +97,8 @@ def accuracy(net, images, subject, style, batch=64):
     s, t = torch.cat([o[0] for o in out]), torch.cat([o[1] for o in out])
     return {"subjectTop1": round((s.argmax(1) == subject).float().mean().item(), 4),
             "subjectTop5": round((s.topk(5, 1).indices == subject[:, None]).any(1).float().mean().item(), 4),
-            "styleTop1": round((t.argmax(1) == style).float().mean().item(), 4), "pictures": len(images)}
+            "styleTop1": round((t.argmax(1) == style).float().mean().item(), 4),
+            "styleTop1OfBase": round((t[:, :4].argmax(1) == style).float().mean().item(), 4), "pictures": len(images)}
 
 
 def train(args):
@@ -163,6 +164,9 @@ def score(args):
     net.eval()
     with safe_open(args.weights, "pt") as f:
         evaluator = json.loads(f.metadata()["report"])
+    held = splits(common.load_drawings(args.data, None))["pairs"]
+    evaluator["heldOutPairs"] = accuracy(net, common.to_float(common.load_pixels(held)), torch.tensor([subjects.index(d["subject"]) for d in held]),
+                                         torch.tensor([styles.index(d["style"]) for d in held]))
     pipe = StableDiffusionPipeline.from_pretrained(args.model, safety_checker=None, torch_dtype=torch.float32).to(args.device)
     pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
     pipe.set_progress_bar_config(disable=True)
@@ -202,7 +206,7 @@ def main():
     parser.add_argument("--sheets", type=Path, help="also write contact sheets here")
     parser.add_argument("--minutes", type=float, default=6)
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--cfg", type=float, default=5.0)
+    parser.add_argument("--cfg", type=float, default=4.0)
     parser.add_argument("--limit", type=int, default=200)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--seed", type=int, default=3)
