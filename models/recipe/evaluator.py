@@ -190,7 +190,9 @@ def score(args):
             args.sheets.mkdir(parents=True, exist_ok=True)
             common.contact_sheet(images[:200], 20, args.sheets / f"{kind}.png")
             (args.sheets / f"{kind}.txt").write_text("\n".join(captions[(n, s)] for n, s, _ in asked))
-    report = {"comment": "The evaluator's verdict on pictures drawn by models/atelier-mini; see models/recipe/evaluator.py.",
+    report = {"comment": "The evaluator's verdict on pictures drawn by models/atelier-mini; see models/recipe/evaluator.py. The evaluator was trained on the "
+              "drawings the model was trained on, so heldOutPairs is the stricter figure. Its style head is poor (see evaluator.heldOutPairs): "
+              "the style figures mean little.",
               "size": size, "sampler": "DPM++ 2M", "steps": args.steps, "cfg": args.cfg, "model": result, "evaluator": evaluator}
     args.report.write_text(json.dumps(report, indent=2) + "\n")
 
