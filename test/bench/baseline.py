@@ -1,6 +1,6 @@
 """diffusers and transformers on the CPU: one measurement in a fresh process, as one line of JSON.
 
-Usage: baseline.py unet|unet16|vae|text|evict FOLDER ROUNDS THREADS. `evict` drops FOLDER's files from the page cache.
+Usage: baseline.py unet|unet16|vae|text FOLDER ROUNDS THREADS, or baseline.py evict FILE, which drops FILE from the page cache (Linux).
 """
 import json
 import os
@@ -9,15 +9,13 @@ import resource
 import sys
 import time
 
-what, folder, rounds, threads = sys.argv[1], pathlib.Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-
-if what == "evict":
-    for file in folder.rglob("*.safetensors"):
-        handle = os.open(file, os.O_RDONLY)
-        os.fsync(handle)
-        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
-        os.close(handle)
+if sys.argv[1] == "evict":
+    handle = os.open(sys.argv[2], os.O_RDONLY)
+    os.fsync(handle)
+    os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(handle)
     sys.exit()
+what, folder, rounds, threads = sys.argv[1], pathlib.Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 
 import diffusers
 import torch
