@@ -1,9 +1,8 @@
 // Finished pictures on one labelled sheet.
-import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { composeSheet } from '../formats/contact-sheet.ts';
 import { decodePicture, encodePicture } from '../formats/png.ts';
-import { writeNew } from '../formats/write-new.ts';
+import { makeFolder, writeNew } from '../formats/write-new.ts';
 
 export interface SheetRequest {
   readonly pictures: readonly { readonly path: string; readonly label: string }[];
@@ -21,7 +20,7 @@ export async function drawSheet({
   const entries = [];
   for (const { path, label } of pictures) entries.push({ picture: await decodePicture(path), label });
   const sheet = await composeSheet(entries, { columns });
-  await mkdir(dirname(output), { recursive: true });
+  await makeFolder(dirname(output));
   const path = await writeNew(output, await encodePicture(sheet, { format: 'png' }, undefined));
   return { path, width: sheet.width, height: sheet.height };
 }

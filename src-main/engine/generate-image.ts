@@ -8,6 +8,7 @@ import { schedules, sigmasForStrength, trainingSchedule } from '../diffusion/noi
 import { startFromLatent, startFromNoise, stepNoise } from '../diffusion/noise-source.ts';
 import { samplers } from '../diffusion/samplers.ts';
 import { decodePicture, resizeCover } from '../formats/png.ts';
+import { makeFolder } from '../formats/write-new.ts';
 import { RuntimeFailure } from '../runtime/session.ts';
 import { batchNoise } from '../tensor/random.ts';
 import { floatTensor, type FloatTensor } from '../tensor/tensor.ts';
@@ -53,6 +54,8 @@ export async function generateImage(
 
   const size = pictureSize(settings, model);
   checkMemory(model, size, availableBytes);
+  // A folder that cannot be written is told before the drawing, not after it.
+  await makeFolder(settings.output.folder);
 
   stage('encoding-prompt', 'Reading the prompt');
   const [prompt, negativePrompt] = [settings.prompt, settings.negativePrompt].map((text) => plainPrompt(text, warn));

@@ -1,5 +1,4 @@
 // Writes a finished picture with the settings that made it: A1111's text for every tool that reads it, ours for all of it.
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { GenerateSettings } from '../contract/generation.ts';
 import { schedules } from '../diffusion/noise-schedule.ts';
@@ -7,7 +6,7 @@ import { samplers } from '../diffusion/samplers.ts';
 import { formatFileName } from '../formats/file-name.ts';
 import { formatInfotext } from '../formats/infotext.ts';
 import { encodePicture } from '../formats/png.ts';
-import { writeNew } from '../formats/write-new.ts';
+import { makeFolder, writeNew } from '../formats/write-new.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import { modelHash } from './model-store.ts';
 import type { Pixels } from './pixels.ts';
@@ -42,7 +41,7 @@ export async function savePicture(pixels: Pixels, origin: PictureOrigin): Promis
   });
   const metadata = output.metadata ? await metadataOf(pixels, origin) : undefined;
   const bytes = await encodePicture(pixels, output, metadata);
-  await mkdir(output.folder, { recursive: true });
+  await makeFolder(output.folder);
   return writeNew(join(output.folder, `${name}.${extensions[output.format]}`), bytes);
 }
 

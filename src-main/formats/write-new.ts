@@ -2,7 +2,7 @@
 // The bytes go to a hidden temporary file in the same folder, reach the disk (fsync), and get their name by a hard link,
 // which the file system refuses when the name is taken, also by another process at the same moment.
 import { randomBytes } from 'node:crypto';
-import { link, open, readdir, rename, stat, unlink, type FileHandle } from 'node:fs/promises';
+import { link, mkdir, open, readdir, rename, stat, unlink, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, extname, join } from 'node:path';
 
 /** Why a file could not be written. */
@@ -120,6 +120,26 @@ async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r').catch(() => undefined);
   await handle?.sync().catch(() => undefined);
   await handle?.close().catch(() => undefined);
+}
+
+/**
+ * Makes a folder and those above it that are missing. Where that is not allowed or not possible it throws the system's
+ * own error, with the folder that could not be made as its `path`. (Node's own recursive mkdir never returns in file
+ * systems that refuse without saying so, such as /proc.)
+ */
+export async function makeFolder(folder: string): Promise<void> {
+  const make = async (path: string, parentMade: boolean): Promise<void> => {
+    try {
+      await mkdir(path);
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === 'EEXIST' && (await stat(path)).isDirectory()) return;
+      if (code !== 'ENOENT' || parentMade || dirname(path) === path) throw error;
+      await make(dirname(path), false);
+      await make(path, true);
+    }
+  };
+  await make(folder, false);
 }
 
 /**

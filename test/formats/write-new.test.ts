@@ -7,7 +7,13 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import ts from 'typescript';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { removeUnfinished, reserveAndRename, WriteError, writeNew } from '../../src-main/formats/write-new.ts';
+import {
+  makeFolder,
+  removeUnfinished,
+  reserveAndRename,
+  WriteError,
+  writeNew,
+} from '../../src-main/formats/write-new.ts';
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 let folder: string;
@@ -157,5 +163,20 @@ describe('removeUnfinished', () => {
     expect(await removeUnfinished(folder)).toBe(1);
     expect((await readdir(folder)).sort()).toEqual(['.atelier-2-bb.part', '.atelier.json', 'a.png']);
     expect(await removeUnfinished(join(folder, 'missing'))).toBe(0);
+  });
+});
+
+describe('makeFolder', () => {
+  it('makes what is missing, leaves what is there, and returns from a file system that refuses without a reason', async () => {
+    const inner = join(folder, 'a', 'b');
+    await makeFolder(inner);
+    await makeFolder(inner);
+    expect(await readdir(join(folder, 'a'))).toEqual(['b']);
+    await writeFile(join(inner, 'file'), '');
+    await expect(makeFolder(join(inner, 'file', 'c'))).rejects.toMatchObject({ code: 'ENOTDIR' });
+    await expect(makeFolder(join(inner, 'file'))).rejects.toMatchObject({ code: 'EEXIST' });
+    if (process.platform === 'linux') {
+      await expect(makeFolder('/proc/atelier/pictures')).rejects.toMatchObject({ code: 'ENOENT' });
+    }
   });
 });
