@@ -1,0 +1,29 @@
+// An expert: one trained LoRA as low-rank factors per layer, whatever file it came from. Hu et al. 2021
+// (https://arxiv.org/abs/2106.09685): W' = W + up down, here with every scale of the file (alpha / rank) inside `up`.
+import type { ExpertNetwork, NetworkModule } from '../networks/modules.ts';
+import type { FloatTensor } from '../tensor/tensor.ts';
+
+/** delta W of one layer as a product of rank r: delta = up down. */
+export interface LowRank {
+  readonly module: NetworkModule;
+  /** Linear layers [r, in]; convolutions [r, in, k, k], with the stride and padding of the layer itself. */
+  readonly down: FloatTensor;
+  /** [out, r]; a convolution's is 1x1. The file's alpha / rank is already multiplied in. */
+  readonly up: FloatTensor;
+  /** Share of the squared Frobenius norm of the file's delta that the product leaves out, 0..1. 0 where it is exact. */
+  readonly residualEnergy: number;
+}
+
+export interface Expert {
+  /** File name without its ending. */
+  readonly name: string;
+  /** Hex SHA-256 of the whole file: what gate files and recipes know it by. */
+  readonly sha256: string;
+  /** By module name, per network. */
+  readonly layers: Readonly<Record<ExpertNetwork, ReadonlyMap<string, LowRank>>>;
+}
+
+/** r of a layer. */
+export function rankOf({ down }: LowRank): number {
+  return down.shape[0]!;
+}
