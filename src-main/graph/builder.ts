@@ -162,6 +162,7 @@ export class GraphBuilder {
   Mul = (a: Value, b: Value): Value => this.#one('Mul', [a, b]);
   Div = (a: Value, b: Value): Value => this.#one('Div', [a, b]);
   Pow = (a: Value, b: Value): Value => this.#one('Pow', [a, b]);
+  Max = (a: Value, b: Value): Value => this.#one('Max', [a, b]);
 
   MatMul = (a: Value, b: Value): Value => this.#one('MatMul', [a, b]);
   /** a @ b (+ c) on matrices, either side transposed first. */

@@ -34,6 +34,7 @@ export function clipText(config: ClipTextConfig, options: ClipTextOptions): Grap
   };
   const tokens = config.maxPositionEmbeddings;
   const ids = b.input('input_ids', ['B', tokens], 'int64');
+  network.layers.begin?.(network, {});
   const table = 'text_model.embeddings.token_embedding.weight';
   const embedded = b.embedding(table, options.ref(table), [config.vocabSize, config.hiddenSize], ids); // [B, T, D]
   const positions = parameter(network, 'text_model.embeddings.position_embedding.weight', [tokens, config.hiddenSize]);
@@ -43,6 +44,7 @@ export function clipText(config: ClipTextConfig, options: ClipTextOptions): Grap
     x = b.scope(`layer${layer}`, () => encoderLayer(network, x, `text_model.encoder.layers.${layer}`, config, mask));
   }
   b.output('last_hidden_state', layerNorm(network, x, 'text_model.final_layer_norm', config.layerNormEps));
+  network.layers.end?.(network);
   return b.build();
 }
 

@@ -26,6 +26,10 @@ export interface ConvOptions {
 
 /** Makes the layers that an expert may target. `name` is the module's Hugging Face path. */
 export interface LayerFactory {
+  /** Called once before the first layer; `timestep` [B] in networks that have one. */
+  begin?(network: NetworkContext, inputs: { readonly timestep?: Value }): void;
+  /** Called once after the last layer: a factory may declare outputs of its own here. */
+  end?(network: NetworkContext): void;
   /** x [..., in] -> [..., out]. */
   linear(network: NetworkContext, x: Value, name: string, options: LinearOptions): Value;
   /** x [B, C, H, W] -> [B, Cout, H', W']. */
@@ -63,6 +67,25 @@ export const plainLayers: LayerFactory = {
 /** A parameter as float32 in `shape`. Throws WeightShapeError when the checkpoint's differs. */
 export function parameter(network: NetworkContext, name: string, shape: readonly number[]): Value {
   return network.builder.weight(name, network.ref(name), shape);
+}
+
+/**
+ * Sines and cosines of the timestep at `width` / 2 frequencies (Vaswani et al. 2017, section 3.5), as diffusers'
+ * get_timestep_embedding: [B] -> [B, width].
+ */
+export function sinusoids(
+  b: GraphBuilder,
+  timestep: Value,
+  width: number,
+  { flipSinToCos, freqShift }: { readonly flipSinToCos: boolean; readonly freqShift: number },
+): Value {
+  const half = width / 2;
+  const frequencies = Float32Array.from({ length: half }, (_, i) =>
+    Math.exp((-Math.log(10_000) * i) / (half - freqShift)),
+  );
+  const angles = b.Mul(b.Unsqueeze(timestep, [1]), b.constant(frequencies, [1, half])); // [B, width/2]
+  const [sin, cos] = [b.Sin(angles), b.Cos(angles)];
+  return b.Concat(flipSinToCos ? [cos, sin] : [sin, cos], 1);
 }
 
 /** x sigmoid(x). */

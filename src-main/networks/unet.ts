@@ -9,6 +9,7 @@ import {
   layerNorm,
   plainLayers,
   silu,
+  sinusoids,
   type AttentionForm,
   type LayerFactory,
   type NetworkContext,
@@ -40,6 +41,7 @@ export function unet(config: UNetConfig, options: UNetOptions): Graph {
   const sample = b.input('sample', ['B', config.inChannels, options.height, options.width]);
   const timestep = b.input('timestep', ['B']);
   const text = b.input('encoder_hidden_states', ['B', options.textTokens, config.crossAttentionDim]);
+  network.layers.begin?.(network, { timestep });
 
   const channels = config.blockOutChannels;
   const time = b.scope('time', () => silu(b, timeEmbedding(network, timestep, config)));
@@ -87,6 +89,7 @@ export function unet(config: UNetConfig, options: UNetOptions): Graph {
 
   x = silu(b, groupNorm(network, x, 'conv_norm_out', config.normNumGroups, config.normEps));
   b.output('out_sample', conv(x, 'conv_out', channels[0]!, config.outChannels));
+  network.layers.end?.(network);
   return b.build();
 }
 
@@ -94,13 +97,7 @@ export function unet(config: UNetConfig, options: UNetOptions): Graph {
 function timeEmbedding(network: NetworkContext, timestep: Value, config: UNetConfig): Value {
   const { builder: b, layers } = network;
   const width = config.blockOutChannels[0]!;
-  const half = width / 2;
-  const frequencies = Float32Array.from({ length: half }, (_, i) =>
-    Math.exp((-Math.log(10_000) * i) / (half - config.freqShift)),
-  );
-  const angles = b.Mul(b.Unsqueeze(timestep, [1]), b.constant(frequencies, [1, half])); // [B, C0/2]
-  const [sin, cos] = [b.Sin(angles), b.Cos(angles)];
-  const waves = b.Concat(config.flipSinToCos ? [cos, sin] : [sin, cos], 1); // [B, C0]
+  const waves = sinusoids(b, timestep, width, config); // [B, C0]
   const inner = width * 4;
   const hidden = layers.linear(network, waves, 'time_embedding.linear_1', {
     inFeatures: width,
@@ -130,12 +127,13 @@ function resnetBlock(
   const normal = (y: Value, part: string): Value =>
     silu(b, groupNorm(network, y, `${name}.${part}`, config.normNumGroups, config.normEps));
 
+  const hidden = conv(normal(x, 'norm1'), 'conv1', inChannels);
   const shift = layers.linear(network, time, `${name}.time_emb_proj`, {
     inFeatures: config.blockOutChannels[0]! * 4,
     outFeatures: outChannels,
     bias: true,
   });
-  const first = b.Add(conv(normal(x, 'norm1'), 'conv1', inChannels), b.Unsqueeze(shift, [2, 3])); // + [B, Cout, 1, 1]
+  const first = b.Add(hidden, b.Unsqueeze(shift, [2, 3])); // + [B, Cout, 1, 1]
   const second = conv(normal(first, 'norm2'), 'conv2', outChannels);
   const shortcut =
     inChannels === outChannels

@@ -76,3 +76,13 @@ export const pipelineTolerance = {
   // Twenty steps of float32 rounding in another order end on the other side of a rounding to 8 bits: measured 1.
   steps: 1,
 } as const;
+
+/** Mixtures of experts against the paper written out in torch, float32. */
+export const moleTolerance = {
+  // Gates are in 0..1: sums over tokens and widths in rank space against sums over full outputs.
+  gates: 1e-4,
+  // Relative L2 error of a network's output.
+  output: 1e-4,
+  // Two ways to the same sum within one build of onnxruntime: rounding of float32 alone.
+  identity: 2e-6,
+} as const;
