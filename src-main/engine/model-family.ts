@@ -1,6 +1,7 @@
 // What a file of tensors is, told by the names and shapes it holds: a checkpoint that can be opened, or one of the many
 // things that look alike from outside and are refused by name. File names and metadata are not trusted for it.
 import type { TensorRef } from '../graph/ir.ts';
+import { adapterBase, baseOfWidth } from '../networks/lora-base.ts';
 import { findTaesd, findVae } from './vae-parts.ts';
 
 type Tensors = ReadonlyMap<string, TensorRef>;
@@ -135,34 +136,9 @@ function lora(tensors: Tensors): ModelFamily | undefined {
   }
   const [best] = [...counts].sort(([, a], [, b]) => b - a);
   if (best === undefined || best[1] * 4 < tensors.size) return undefined;
-  const base = loraBase(tensors);
+  const base = adapterBase(tensors).name;
   const what = base === undefined ? 'a LoRA' : `a LoRA for ${base}`;
   return { kind: 'lora', family: best[0], ...(base === undefined ? {} : { base }), what, supported: true };
-}
-
-/** Invoke's rule: the width of the text that the cross-attention reads; then what only the larger models have. */
-function loraBase(tensors: Tensors): string | undefined {
-  let text: string | undefined;
-  for (const [key, { shape }] of tensors) {
-    if (/double_blocks|single_blocks|single_transformer_blocks/.test(key)) return 'Flux';
-    if (/joint_blocks/.test(key)) return 'SD3';
-    if (/^lora_te2_|transformer_blocks[._]([2-9]|\d\d)[._]/.test(key)) return 'SDXL';
-    const down = /(lora_down|lora\.down|_lora\.down|lora_linear_layer\.down|lora_A(\.default)?)\.weight$|:down$/.test(
-      key,
-    );
-    if (!down) continue;
-    if (/attn2[._](processor\.)?to_[kv]/.test(key)) {
-      const base = baseOfWidth(shape[1]);
-      if (base !== undefined) return base;
-    }
-    if (/^(lora_te1?_|text_encoder)/.test(key) && /self_attn|text_encoder:/.test(key)) text ??= baseOfWidth(shape[1]);
-  }
-  return text;
-}
-
-/** Base model by the width of its text states. */
-export function baseOfWidth(width: number | undefined): string | undefined {
-  return width === undefined ? undefined : { 768: 'SD 1.x', 1024: 'SD 2.x', 2048: 'SDXL' }[width];
 }
 
 /** Width of the text states that an LDM UNet behind `prefix` reads. */
