@@ -14,7 +14,86 @@ export interface FileReport {
   readonly parameters?: number;
   /** Tensor counts by type. */
   readonly precision?: Readonly<Record<string, number>>;
-  /** The file's own metadata: hostile text, shown as text. */
+  /** Of kind 'lora': what an artist wants to know before using it. */
+  readonly adapter?: AdapterReport;
+  /** Of kind 'embedding', and of LoRAs that carry words of their own. */
+  readonly embeddings?: readonly EmbeddingReport[];
+  /** Only when asked for: they read the whole file. */
+  readonly hashes?: FileHashes;
+  /** The file's own metadata: hostile text, shown as text. Embedded pictures are replaced by their size. */
   readonly metadata: Readonly<Record<string, string>>;
   readonly problems: readonly string[];
+}
+
+/** The report card of a LoRA or one of its relatives. All texts are a stranger's, shortened and never markup. */
+export interface AdapterReport {
+  /** 'LoRA', 'LoCon', 'LoHa', 'LoKr', 'full', ...: most layers first. */
+  readonly algorithms: readonly string[];
+  /** Least and most over the layers. */
+  readonly ranks?: readonly [number, number];
+  readonly alphas?: readonly [number, number];
+  /** Layers that fit the base model, and layers in the file. */
+  readonly modulesMatched: number;
+  readonly modulesTotal: number;
+  /** Names in the file that belong to no layer of the base model: the first of them, and how many there are. */
+  readonly unmatched: readonly string[];
+  readonly unmatchedTotal: number;
+  /** Whether it changes the text encoder as well. */
+  readonly textEncoder: boolean;
+  /** Layers whose change is of full rank, so that mixing keeps only its largest part. */
+  readonly truncatedModules: number;
+  /** Kinds that cannot be used, with the number of layers and the reason. */
+  readonly refusedKinds: readonly { readonly kind: string; readonly count: number; readonly message: string }[];
+  readonly triggerWords: readonly string[];
+  /** Where the trigger words come from, for a sentence: "its most frequent training tags". */
+  readonly triggerSource?: string;
+  readonly title?: string;
+  readonly author?: string;
+  readonly licence?: string;
+  readonly description?: string;
+  /** Weight that its owner prefers. */
+  readonly preferredWeight?: number;
+  /** How it was trained: label and value. */
+  readonly training: readonly (readonly [string, string])[];
+  readonly thumbnail?: Thumbnail;
+  /** Files that belong to it: its picture, description and notes. */
+  readonly sidecars: readonly string[];
+  /** What is worth knowing and stops nobody: missing metadata, metadata that contradicts the tensors. */
+  readonly warnings: readonly string[];
+}
+
+/** Where a picture of the adapter is; nothing is decoded yet. */
+export interface Thumbnail {
+  readonly where: 'file' | 'modelspec.thumbnail' | 'ssmd_cover_images';
+  /** The picture file, or the file that holds it in its metadata. */
+  readonly path: string;
+  readonly format: 'png' | 'jpeg' | 'webp' | 'gif';
+  readonly bytes: number;
+  /** Pixels, where the picture's own header says them. */
+  readonly width?: number;
+  readonly height?: number;
+}
+
+/** A learned word (textual inversion). */
+export interface EmbeddingReport {
+  /** What to write in the prompt. */
+  readonly token: string;
+  /** Tokens that it takes up. */
+  readonly vectors: number;
+  /** Width of the text encoder that it fits. */
+  readonly width: number;
+}
+
+/** Hashes as the community writes them, lower-case hex. */
+export interface FileHashes {
+  /** Of the whole file. */
+  readonly sha256: string;
+  /** First 10 digits of `sha256`: A1111's model hash, Civitai's AutoV2. */
+  readonly autoV2: string;
+  /** SHA-256 of what follows the header: kohya's `sshs_model_hash`, Civitai's AutoV3. */
+  readonly autoV3: string;
+  /** First 12 digits of `autoV3`: what A1111 writes for a LoRA. */
+  readonly short: string;
+  /** A1111's oldest: first 8 digits of the SHA-256 of 64 KiB at 1 MiB. */
+  readonly legacy: string;
 }

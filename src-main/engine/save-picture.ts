@@ -8,7 +8,7 @@ import { formatInfotext } from '../formats/infotext.ts';
 import { encodePicture } from '../formats/png.ts';
 import { makeFolder, writeNew } from '../formats/write-new.ts';
 import type { Checkpoint } from './checkpoint.ts';
-import { modelHash } from './model-store.ts';
+import { modelHash } from './file-hashes.ts';
 import type { Pixels } from './pixels.ts';
 
 const extensions = { png: 'png', jpeg: 'jpg', webp: 'webp' } as const;
