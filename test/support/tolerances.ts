@@ -86,3 +86,19 @@ export const moleTolerance = {
   // Two ways to the same sum within one build of onnxruntime: rounding of float32 alone.
   identity: 2e-6,
 } as const;
+
+/** Factorisations against LAPACK in float64: ours are float64 inside and rounded to float32 at the end. */
+export const linearAlgebraTolerance = {
+  // Largest error of a singular value or an entry of r over the largest singular value: one rounding to float32.
+  value: 2e-7,
+  // Largest error of u^T u: sums of products of entries rounded to float32.
+  orthonormal: 5e-7,
+  // Relative L2 error of factors multiplied back.
+  product: 5e-7,
+  // The random start leaves (s4 / s3)^7 of the direction beyond rank 3.
+  truncated: 1e-5,
+  // s17 / s16 = 0.94: three iterations leave the last of 16 values 1e-3 of the largest short.
+  slowValue: 1e-3,
+  // Condition number 100 of a system rounded to float32.
+  solve: 1e-5,
+} as const;
