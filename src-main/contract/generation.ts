@@ -115,6 +115,19 @@ export type GenerateEvent =
       /** Time left for the whole job, from the steps so far; undefined until one is measured. */
       readonly remainingMs?: number;
       readonly preview?: PreviewPicture;
+      /** The gates of this step, [G][N] for each half of the guidance, in the order of the `mixture` event. */
+      readonly gates?: {
+        readonly conditional?: readonly (readonly number[])[];
+        readonly unconditional?: readonly (readonly number[])[];
+      };
+    }
+  | {
+      /** Once, before the first step of a job with experts. */
+      readonly kind: 'mixture';
+      readonly mode: string;
+      readonly experts: readonly { readonly name: string; readonly sha256: string }[];
+      /** What each gate stands over: its layers' common path, and the row (IN01, MID, OUT11) it is shown in. */
+      readonly groups: readonly { readonly name: string; readonly row: string }[];
     }
   | { readonly kind: 'warning'; readonly message: string }
   | { readonly kind: 'picture'; readonly picture: FinishedPicture };

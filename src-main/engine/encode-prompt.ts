@@ -29,6 +29,8 @@ export async function encodePrompts(
     readonly negativePrompt: string;
     readonly steps: number;
     readonly clipSkip: number;
+    /** The only expert that speaks in the text encoder, by its place in the stack. */
+    readonly alone?: number | undefined;
   },
 ): Promise<EncodedPrompts> {
   const { textEncoder } = model.checkpoint;
@@ -47,7 +49,12 @@ export async function encodePrompts(
   const encode = async (chunk: TokenChunk): Promise<FloatTensor> => {
     const key = chunk.tokens.join(',');
     const states =
-      encoded.get(key) ?? (await model.encodeText(intTensor([1, chunk.tokens.length], chunk.tokens), skipLayers));
+      encoded.get(key) ??
+      (await model.encodeText(intTensor([1, chunk.tokens.length], chunk.tokens), skipLayers, {
+        step: 0,
+        steps: prompts.steps,
+        alone: prompts.alone,
+      }));
     encoded.set(key, states);
     const [, tokens, width] = states.shape as [number, number, number];
     return floatTensor(states.shape, applyEmphasis(states.data, chunk.weights, tokens, width));

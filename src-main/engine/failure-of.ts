@@ -7,6 +7,7 @@ const kinds: Readonly<Record<string, FailureKind>> = {
   SafetensorsError: 'bad-file',
   CheckpointError: 'bad-file',
   WeightShapeError: 'bad-file',
+  GateError: 'bad-file',
   PictureError: 'bad-file',
   JsonError: 'bad-file',
   FileNamePatternError: 'bad-request',

@@ -3,10 +3,11 @@
 import { FailureError } from '../contract/failure.ts';
 import type { FinishedPicture, GenerateEvent, GenerateResult, GenerateSettings } from '../contract/generation.ts';
 import { denoiserOf, type Network } from '../diffusion/denoiser.ts';
-import { guided } from '../diffusion/guidance.ts';
+import { guided, type Branch } from '../diffusion/guidance.ts';
 import { schedules, sigmasForStrength, trainingSchedule } from '../diffusion/noise-schedule.ts';
 import { startFromLatent, startFromNoise, stepNoise } from '../diffusion/noise-source.ts';
 import { samplers } from '../diffusion/samplers.ts';
+import { weightedSum } from '../diffusion/weighted-sum.ts';
 import { decodePicture, resizeCover } from '../formats/png.ts';
 import { makeFolder } from '../formats/write-new.ts';
 import { RuntimeFailure } from '../runtime/session.ts';
@@ -19,6 +20,7 @@ import { encodePrompts, type EncodedPrompts } from './encode-prompt.ts';
 import type { JobContext } from './engine.ts';
 import type { LoadedModel } from './loaded-model.ts';
 import { decoderActivationBytes, showBytes, unetActivationBytes } from './memory.ts';
+import type { Mixture } from './mixture.ts';
 import { fromPixels, isFinite, quickLook, toPixels, type Pixels } from './pixels.ts';
 import { savePicture } from './save-picture.ts';
 import { decodeTiled } from './tiled-decode.ts';
@@ -34,9 +36,11 @@ export type GeneratedPictures = Pick<GenerateResult, 'pictures' | 'warnings' | '
 export async function generateImage(
   settings: GenerateSettings,
   model: LoadedModel,
+  mixture: Mixture,
   context: Context,
   availableBytes: number,
 ): Promise<GeneratedPictures> {
+  model.useMixture(mixture);
   const clock = new Clock();
   const warnings: string[] = [...model.checkpoint.warnings];
   const warn = (message: string): void => {
@@ -60,13 +64,14 @@ export async function generateImage(
   stage('encoding-prompt', 'Reading the prompt');
   const [prompt, negativePrompt] = [settings.prompt, settings.negativePrompt].map((text) => plainPrompt(text, warn));
   const prompts = await clock.time('encodeMs', () =>
-    encodePrompts(model, { ...settings, prompt: prompt!, negativePrompt: negativePrompt! }),
+    encodeForPasses(model, mixture, { ...settings, prompt: prompt!, negativePrompt: negativePrompt! }),
   );
   const look = await previewer(settings, model);
   const init = settings.init === undefined ? undefined : await encodeInit(settings.init.picture, size, model, stage);
 
   stage('opening', `Opening the UNet on the ${model.device.provider} device`);
   await clock.time('openMs', () => model.openUNet(size.latentHeight, size.latentWidth, prompts.textTokens));
+  announce(mixture, model, context);
 
   const firstSeed = settings.seed ?? Math.floor(Math.random() * 2 ** 32);
   const pictures: FinishedPicture[] = [];
@@ -74,7 +79,7 @@ export async function generateImage(
     const seed = firstSeed + index;
     stage('denoising', settings.batch === 1 ? 'Drawing' : `Drawing picture ${index + 1} of ${settings.batch}`);
     const latent = await clock.time('denoiseMs', () =>
-      denoise({ settings, model, prompts, init, look, size, seed, index, context, clock }),
+      denoise({ settings, model, mixture, prompts, init, look, size, seed, index, context, clock }),
     );
     stage('decoding', 'Turning latents into pixels');
     const image = await clock.time('decodeMs', () => decode(model, latent, availableBytes, context, warn));
@@ -165,10 +170,61 @@ function plainPrompt(text: string, warn: (message: string) => void): string {
   return prompt;
 }
 
+/** The text states for each expert that speaks alone, or for all together. */
+interface PassPrompts {
+  readonly of: (alone: number | undefined) => EncodedPrompts;
+  readonly textTokens: number;
+}
+
+/** Encodes the prompts once for every set of experts that speaks together in some step. */
+async function encodeForPasses(
+  model: LoadedModel,
+  mixture: Mixture,
+  prompts: Omit<Parameters<typeof encodePrompts>[1], 'alone'>,
+): Promise<PassPrompts> {
+  const encoded = new Map<number | undefined, EncodedPrompts>();
+  const apart = mixture.speaksInText;
+  for (let step = 0; step < prompts.steps; step++) {
+    for (const pass of mixture.passes(step)) {
+      const alone = apart ? pass : undefined;
+      if (!encoded.has(alone)) encoded.set(alone, await encodePrompts(model, { ...prompts, alone }));
+    }
+  }
+  const [first] = encoded.values();
+  return { of: (alone) => encoded.get(apart ? alone : undefined)!, textTokens: first!.textTokens };
+}
+
+function mean(tensors: readonly FloatTensor[]): FloatTensor {
+  const [first, ...rest] = tensors.map((tensor) => [1 / tensors.length, tensor] as const);
+  return rest.length === 0 ? tensors[0]! : weightedSum(first!, ...rest);
+}
+
+/** Says once which experts and gates the values of each step belong to. */
+function announce(mixture: Mixture, model: LoadedModel, context: Context): void {
+  if (mixture.entries.length === 0) return;
+  context.emit({
+    kind: 'mixture',
+    mode: mixture.mode,
+    experts: mixture.entries.map(({ expert: { name, sha256 } }) => ({ name, sha256 })),
+    groups: model.gateGroups().map(({ name, members }) => ({ name, row: model.unetRows.rowOf(members[0]!.name) })),
+  });
+}
+
+/** [1, G, N] of each branch as rows of numbers. */
+function gateValues(gates: ReadonlyMap<Branch, FloatTensor>): Partial<Record<Branch, readonly (readonly number[])[]>> {
+  return Object.fromEntries(
+    [...gates].map(([branch, { shape, data }]) => {
+      const [, groups, experts] = shape as readonly [number, number, number];
+      return [branch, Array.from({ length: groups }, (_, g) => [...data.subarray(g * experts, (g + 1) * experts)])];
+    }),
+  );
+}
+
 interface DenoiseJob {
   readonly settings: GenerateSettings;
   readonly model: LoadedModel;
-  readonly prompts: EncodedPrompts;
+  readonly mixture: Mixture;
+  readonly prompts: PassPrompts;
   /** Latents of the starting picture [1, C, H, W], for img2img. */
   readonly init: FloatTensor | undefined;
   readonly look: Previewer;
@@ -181,7 +237,7 @@ interface DenoiseJob {
 
 /** Runs the sampler from the seed's noise to a clean latent [1, C, H, W]. */
 async function denoise(job: DenoiseJob): Promise<FloatTensor> {
-  const { settings, model, prompts, init, size, context, clock } = job;
+  const { settings, model, mixture, prompts, init, size, context, clock } = job;
   const { checkpoint } = model;
   const training = trainingSchedule(checkpoint.scheduler);
   const entry = samplers[settings.sampler];
@@ -198,14 +254,25 @@ async function denoise(job: DenoiseJob): Promise<FloatTensor> {
   if (init !== undefined && sigmas.length < 2) return init;
 
   let step = 0;
+  const gates = new Map<Branch, FloatTensor>();
   const network: Network = guided(
     async (scaled, timestep, branches) => {
-      const states = prompts.at(settings.steps - (sigmas.length - 1) + step);
+      const at = settings.steps - (sigmas.length - 1) + step;
+      const passes = mixture.passes(at);
       const predictions: FloatTensor[] = [];
       // Branch by branch: on the CPU a batch of two takes twice the time and twice the memory of one.
       for (const branch of branches) {
-        throwIfCancelled(context);
-        predictions.push(await model.predict(scaled, floatTensor([1], Float32Array.of(timestep)), states[branch]));
+        const said: FloatTensor[] = [];
+        for (const alone of passes) {
+          throwIfCancelled(context);
+          const states = prompts.of(alone).at(at)[branch];
+          const time = floatTensor([1], Float32Array.of(timestep));
+          const result = await model.predict(scaled, time, states, { step: at, steps: settings.steps, alone });
+          said.push(result.prediction);
+          if (result.gates !== undefined) gates.set(branch, result.gates);
+        }
+        // LoRA Composite (arXiv:2402.16843, Eq. 4): the guided scores' mean, which is the mean of each branch.
+        predictions.push(mean(said));
       }
       return predictions;
     },
@@ -243,6 +310,7 @@ async function denoise(job: DenoiseJob): Promise<FloatTensor> {
       batch: settings.batch,
       ...progress(step),
       ...(shown ? { preview: await job.look(denoised) } : {}),
+      ...(gates.size > 0 ? { gates: gateValues(gates) } : {}),
     });
     throwIfCancelled(context);
   }

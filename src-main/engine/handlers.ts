@@ -14,11 +14,14 @@ import type { Handlers } from './engine.ts';
 import { drawSheet } from './draw-sheet.ts';
 import { generateImage } from './generate-image.ts';
 import type { ModelDevice } from './loaded-model.ts';
+import { Mixture } from './mixture.ts';
 import { ModelStore } from './model-store.ts';
 import { runNetwork } from './run-network.ts';
 
 /** Where probes are remembered between runs of the program. */
 const cacheFolder = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'mole-atelier');
+
+const noMixture = new Mixture([], { mode: 'sum' });
 
 /** The product's handlers, over one store of open models. */
 export function createHandlers(): Handlers {
@@ -36,7 +39,7 @@ export function createHandlers(): Handlers {
       const decision = await choose(settings.device);
       const draw = async (device: ModelDevice, reason: string) => {
         const model = await store.open(settings, device);
-        const pictures = await generateImage(settings, model, context, availableMemory());
+        const pictures = await generateImage(settings, model, noMixture, context, availableMemory());
         return { ...pictures, device: device.provider, deviceReason: reason };
       };
       const device = deviceOf(decision, settings.threads);

@@ -1,14 +1,19 @@
 // A checkpoint opened on a device: its networks as sessions, opened when first needed and kept while they fit.
 // What is shaped by the picture's size (UNet, VAE) is reopened when the size changes; weights are never copied for it.
 import type { Graph } from '../graph/ir.ts';
+import { blockRowOf } from '../mole/block-rows.ts';
+import { expertLayers, gatesOutput } from '../mole/expert-layers.ts';
+import type { GateGroup } from '../mole/groups.ts';
 import { downscale, vaeDecoder, vaeEncoder } from '../networks/autoencoder.ts';
 import { clipText } from '../networks/clip-text.ts';
-import type { AttentionForm } from '../networks/layers.ts';
+import type { AttentionForm, LayerFactory } from '../networks/layers.ts';
+import { textEncoderModules, unetModules, type ExpertNetwork, type NetworkModule } from '../networks/modules.ts';
 import { taesdDecoder } from '../networks/taesd.ts';
 import { unet } from '../networks/unet.ts';
-import { Session, type Provider } from '../runtime/session.ts';
+import { Session, type HeldInputs, type Provider } from '../runtime/session.ts';
 import { floatTensor, type FloatTensor, type IntTensor } from '../tensor/tensor.ts';
 import type { Checkpoint, Vae } from './checkpoint.ts';
+import { kindOf, type Mixture, type NetworkMixture, type Rows } from './mixture.ts';
 
 export interface ModelDevice {
   readonly provider: Provider;
@@ -17,15 +22,70 @@ export interface ModelDevice {
   readonly threads?: number | undefined;
 }
 
+/** Where in a drawing a network is run: it decides how loud each expert is. */
+export interface MixturePoint {
+  /** From 0. */
+  readonly step: number;
+  readonly steps: number;
+  /** The only expert that speaks, by its place in the stack. */
+  readonly alone?: number | undefined;
+}
+const anywhere: MixturePoint = { step: 0, steps: 1 };
+
+/** What the UNet says, and what its gates were: [B, G, N] over `gateGroups('unet')`, undefined without gates. */
+export interface Prediction {
+  readonly prediction: FloatTensor;
+  readonly gates: FloatTensor | undefined;
+}
+
+const textRows: Rows = { names: ['BASE'], rowOf: () => 'BASE' };
+
 export class LoadedModel {
   readonly checkpoint: Checkpoint;
   readonly device: ModelDevice;
+  /** The UNet's layers in the order in which they run, and the rows they belong to. */
+  readonly unetModules: readonly NetworkModule[];
+  readonly unetRows: Rows;
+  #mixture: Mixture | undefined;
+  /** Kinds of layers that carried a branch once keep it, so that experts come and go without a new session. */
+  readonly #carried: Readonly<Record<ExpertNetwork, Set<string>>> = { unet: new Set(), text_encoder: new Set() };
+  /** Made when first asked for, until the mixture changes. */
+  readonly #parts = new Map<string, NetworkMixture>();
+  readonly #held = new Map<
+    ExpertNetwork,
+    { readonly session: Session; readonly part: NetworkMixture; readonly inputs: HeldInputs }
+  >();
   /** One open session per role, under the key of what it was opened for. */
   readonly #open = new Map<string, { readonly key: string; readonly session: Session }>();
 
   constructor(checkpoint: Checkpoint, device: ModelDevice) {
     this.checkpoint = checkpoint;
     this.device = device;
+    const { config } = checkpoint.unet;
+    this.unetModules = unetModules(config);
+    const rowOf = (module: string): string => blockRowOf(module, config);
+    this.unetRows = { names: [...new Set(this.unetModules.map(({ name }) => rowOf(name)))], rowOf };
+  }
+
+  /**
+   * The experts that speak from now on, none of them with an empty mixture. The same experts under the same gate keep what was
+   * uploaded, whatever their weights and masks; sessions stay open wherever the graph stays the same.
+   */
+  useMixture(mixture: Mixture): void {
+    const before = this.#mixture;
+    this.#mixture = mixture;
+    if (before !== undefined && sameFactors(before, mixture)) return;
+    this.#parts.clear();
+    for (const { expert } of mixture.entries) {
+      for (const network of ['unet', 'text_encoder'] as const) {
+        for (const { module } of expert.layers[network].values()) this.#carried[network].add(kindOf(module));
+      }
+    }
+  }
+
+  /** The UNet's gates in the order of Prediction.gates. */
+  gateGroups(): readonly GateGroup[] {
+    return this.#part('unet', this.unetModules)?.groups ?? [];
   }
 
   /** Pixels per latent on each side: 8 for Stable Diffusion. */
@@ -41,27 +101,51 @@ export class LoadedModel {
   }
 
   /** Token ids [B, T] -> hidden states [B, T, D]. `skipLayers` are left out at the end. */
-  async encodeText(ids: IntTensor, skipLayers: number): Promise<FloatTensor> {
+  async encodeText(ids: IntTensor, skipLayers: number, at: MixturePoint = anywhere): Promise<FloatTensor> {
     const { config, weights } = this.checkpoint.textEncoder;
-    const session = await this.#session('text encoder', `skip ${skipLayers}`, () =>
-      clipText(config, { ref: (name) => weights.ref(name), skipLayers }),
+    const depth = config.numHiddenLayers - skipLayers;
+    const part = this.#part('text_encoder', textEncoderModules(config), (name) => layerNumber(name) < depth, depth);
+    const session = await this.#session('text encoder', `skip ${skipLayers} ${part?.key ?? ''}`, () =>
+      clipText(config, { ref: (name) => weights.ref(name), skipLayers, ...layersOf(part) }),
     );
-    return float((await session.run({ input_ids: ids }))['last_hidden_state']);
+    const feeds = { input_ids: ids, ...this.#mixture?.weights('text_encoder', textRows, at.step, at.steps, at.alone) };
+    const result = await session.run(feeds, await this.#hold('text_encoder', session, part));
+    return float(result['last_hidden_state']);
   }
 
-  /** The UNet's prediction: sample [B, C, H, W], timestep [B], text [B, T, D] -> [B, C, H, W]. */
-  async predict(sample: FloatTensor, timestep: FloatTensor, text: FloatTensor): Promise<FloatTensor> {
+  /** The UNet's prediction: sample [B, C, H, W], timestep [B], text [B, T, D] -> [B, C, H, W], and its gates. */
+  async predict(
+    sample: FloatTensor,
+    timestep: FloatTensor,
+    text: FloatTensor,
+    at: MixturePoint = anywhere,
+  ): Promise<Prediction> {
     const [height, width] = [sample.shape[2]!, sample.shape[3]!];
     const session = await this.openUNet(height, width, text.shape[1]!);
-    const result = await session.run({ sample, timestep, encoder_hidden_states: text });
-    return float(result['out_sample']);
+    const feeds = {
+      sample,
+      timestep,
+      encoder_hidden_states: text,
+      ...this.#mixture?.weights('unet', this.unetRows, at.step, at.steps, at.alone),
+    };
+    const result = await session.run(feeds, await this.#hold('unet', session, this.#part('unet', this.unetModules)));
+    const gates = result[gatesOutput];
+    return { prediction: float(result['out_sample']), gates: gates === undefined ? undefined : float(gates) };
   }
 
   /** Opens the UNet for latents of [height, width] and `textTokens` text states, if it is not open for them already. */
   openUNet(height: number, width: number, textTokens: number): Promise<Session> {
     const { config, weights } = this.checkpoint.unet;
-    return this.#session('unet', `${height}x${width}x${textTokens}`, () =>
-      unet(config, { ref: (name) => weights.ref(name), height, width, textTokens, attention: this.#attention() }),
+    const part = this.#part('unet', this.unetModules);
+    return this.#session('unet', `${height}x${width}x${textTokens} ${part?.key ?? ''}`, () =>
+      unet(config, {
+        ref: (name) => weights.ref(name),
+        height,
+        width,
+        textTokens,
+        attention: this.#attention(),
+        ...layersOf(part),
+      }),
     );
   }
 
@@ -121,11 +205,49 @@ export class LoadedModel {
 
   /** Closes the sessions of the named roles, all without names; their memory goes back to the system. */
   async release(...roles: readonly Role[]): Promise<void> {
+    if (roles.length === 0) {
+      for (const { inputs } of this.#held.values()) await inputs.release();
+      this.#held.clear();
+    }
     for (const role of roles.length > 0 ? roles : [...this.#open.keys()]) {
       const open = this.#open.get(role);
       this.#open.delete(role);
       await open?.session.release();
     }
+  }
+
+  /** What the mixture asks of one network; undefined while no expert has ever been there. `runs` leaves layers out. */
+  #part(
+    network: ExpertNetwork,
+    modules: readonly NetworkModule[],
+    runs: (name: string) => boolean = () => true,
+    tag: string | number = '',
+  ): NetworkMixture | undefined {
+    if (this.#mixture === undefined || this.#carried[network].size === 0) return undefined;
+    const key = `${network} ${tag}`;
+    const made = this.#parts.get(key);
+    if (made !== undefined) return made;
+    const rows = network === 'unet' ? this.unetRows : textRows;
+    const running = modules.filter(({ name }) => runs(name));
+    const part = this.#mixture.network(network, running, rows, this.#carried[network]);
+    this.#parts.set(key, part);
+    return part;
+  }
+
+  /** The fixed inputs of a network, uploaded once per session and mixture. */
+  async #hold(
+    network: ExpertNetwork,
+    session: Session,
+    part: NetworkMixture | undefined,
+  ): Promise<HeldInputs | undefined> {
+    const held = this.#held.get(network);
+    if (held !== undefined && held.session === session && held.part === part) return held.inputs;
+    this.#held.delete(network);
+    await held?.inputs.release();
+    if (part === undefined) return undefined;
+    const inputs = await session.hold(part.fixed);
+    this.#held.set(network, { session, part, inputs });
+    return inputs;
   }
 
   #attention(): AttentionForm {
@@ -146,6 +268,20 @@ export class LoadedModel {
 }
 
 export type Role = 'text encoder' | 'unet' | 'vae decoder' | 'vae encoder' | 'preview decoder';
+
+/** True when both feed a graph the same factors and gate parameters. */
+const sameFactors = (a: Mixture, b: Mixture): boolean =>
+  a.gate === b.gate &&
+  a.entries.length === b.entries.length &&
+  a.entries.every(({ expert }, i) => expert === b.entries[i]!.expert);
+
+/** The layer factory of a part, as an option of the networks. */
+function layersOf(part: NetworkMixture | undefined): { readonly layers?: LayerFactory } {
+  return part === undefined ? {} : { layers: expertLayers(part.graph) };
+}
+
+/** 7 of `text_model.encoder.layers.7.mlp.fc1`. */
+const layerNumber = (name: string): number => Number(/\.layers\.(\d+)\./.exec(name)?.[1] ?? 0);
 
 function float(tensor: FloatTensor | IntTensor | undefined): FloatTensor {
   if (tensor?.dtype !== 'float32') throw new Error('The network did not return the float32 output it declares.');

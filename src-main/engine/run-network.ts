@@ -93,7 +93,8 @@ async function compute(
       const given = feeds['timestep']!;
       const steps = Float32Array.from(given.data, Number);
       const timestep = floatTensor([batch], steps.length === 1 ? new Float32Array(batch).fill(steps[0]!) : steps);
-      return { out_sample: await model.predict(sample, timestep, float('encoder_hidden_states', 3)) };
+      const { prediction, gates } = await model.predict(sample, timestep, float('encoder_hidden_states', 3));
+      return { out_sample: prediction, ...(gates === undefined ? {} : { gates }) };
     }
     case 'vae-encoder':
       return { ...(await model.encodeMoments(float('sample', 4))) };

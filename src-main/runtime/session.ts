@@ -4,7 +4,8 @@
 import { createRequire } from 'node:module';
 import type { InferenceSession } from 'onnxruntime-node';
 import { serializeModel } from '../formats/onnx-model.ts';
-import type { Graph } from '../graph/ir.ts';
+import { GraphBuilder } from '../graph/builder.ts';
+import type { Graph, Value } from '../graph/ir.ts';
 import { showShape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 
@@ -71,17 +72,30 @@ export function runtimeVersion(): string {
   return versions.node ?? versions.common;
 }
 
+/** Inputs made ready once for many runs; on a GPU they lie in its memory. Made by Session.hold, released by its user. */
+export interface HeldInputs {
+  readonly names: readonly string[];
+  /** Gives the memory back, after any run in progress. Safe to call twice. */
+  release(): Promise<void>;
+}
+
+type NativeTensor = InstanceType<Ort['Tensor']>;
+/** What stands behind each HeldInputs, known to this file alone. */
+const nativeOf = new WeakMap<HeldInputs, ReadonlyMap<string, NativeTensor>>();
+
 /** A graph opened on a provider. Runs and releases of all sessions are queued one behind the other. */
 export class Session {
   readonly graph: Graph;
   readonly #session: InferenceSession;
   readonly #ort: Ort;
+  readonly #options: SessionOptions;
   #released = false;
 
-  private constructor(graph: Graph, session: InferenceSession, runtime: Ort) {
+  private constructor(graph: Graph, session: InferenceSession, runtime: Ort, options: SessionOptions) {
     this.graph = graph;
     this.#session = session;
     this.#ort = runtime;
+    this.#options = options;
   }
 
   /** Opens `graph`; weights are read from where they lie. Throws RuntimeFailure. */
@@ -112,7 +126,7 @@ export class Session {
           extra: { session, optimization },
         }),
       );
-      return new Session(graph, opened, runtime);
+      return new Session(graph, opened, runtime, options);
     } catch (error) {
       throw new RuntimeFailure(
         `The ${graph.name} could not be opened on ${options.provider}: ${messageOf(error)}${placeOf(graph, error)}`,
@@ -122,30 +136,16 @@ export class Session {
   }
 
   /**
-   * Runs the graph on named tensors; returns every output, copied. Throws when a feed is missing or of the wrong
-   * shape (naming it), and RuntimeFailure when onnxruntime fails.
+   * Runs the graph on named tensors and on inputs held before; returns every output, copied. Throws when a feed is missing
+   * or of the wrong shape (naming it), and RuntimeFailure when onnxruntime fails.
    */
-  async run(feeds: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>> {
+  async run(feeds: Readonly<Record<string, Tensor>>, held?: HeldInputs): Promise<Record<string, Tensor>> {
     if (this.#released) throw new Error(`The ${this.graph.name} was released.`);
-    const native: Record<string, InstanceType<Ort['Tensor']>> = {};
+    const ready = held === undefined ? undefined : nativeOf.get(held);
+    if (held !== undefined && ready === undefined) throw new Error('The held inputs were released.');
+    const native: Record<string, NativeTensor> = {};
     for (const input of this.graph.inputs) {
-      const feed = feeds[input.name];
-      if (feed === undefined)
-        throw new Error(`The ${this.graph.name} needs an input named ${input.name} ${showShape(input.shape)}.`);
-      const fits =
-        feed.dtype === input.dtype &&
-        feed.shape.length === input.shape.length &&
-        input.shape.every((size, axis) => typeof size === 'string' || size === feed.shape[axis]);
-      if (!fits) {
-        throw new Error(
-          `Input ${input.name} of the ${this.graph.name} must be ${input.dtype} ${showShape(input.shape)}, ` +
-            `got ${feed.dtype} ${showShape(feed.shape)}.`,
-        );
-      }
-      native[input.name] =
-        feed.dtype === 'float32'
-          ? new this.#ort.Tensor('float32', feed.data, [...feed.shape])
-          : new this.#ort.Tensor('int64', feed.data, [...feed.shape]);
+      native[input.name] = ready?.get(input.name) ?? this.#native(input, feeds[input.name]);
     }
     try {
       const results = await exclusively(() => this.#session.run(native));
@@ -163,6 +163,83 @@ export class Session {
     }
   }
 
+  /**
+   * Makes tensors ready for many runs, checked against the graph's inputs; names that are no inputs are left out. On the
+   * webgpu provider they are uploaded once, through a graph of Identity nodes whose outputs stay on the device; elsewhere they
+   * are wrapped where they lie. Throws as run() does.
+   */
+  async hold(feeds: Readonly<Record<string, Tensor>>): Promise<HeldInputs> {
+    const inputs = this.graph.inputs.filter(({ name }) => feeds[name] !== undefined);
+    const wrapped = new Map(inputs.map((input) => [input.name, this.#native(input, feeds[input.name])] as const));
+    const onDevice = this.#options.provider === 'webgpu' ? await this.#upload(inputs, wrapped) : wrapped;
+    const made: HeldInputs = {
+      names: inputs.map(({ name }) => name),
+      async release() {
+        if (!nativeOf.delete(made)) return;
+        await exclusively(() => {
+          for (const tensor of onDevice.values()) tensor.dispose();
+          return Promise.resolve();
+        });
+      },
+    };
+    nativeOf.set(made, onDevice);
+    return made;
+  }
+
+  async #upload(
+    inputs: readonly Value[],
+    wrapped: ReadonlyMap<string, NativeTensor>,
+  ): Promise<ReadonlyMap<string, NativeTensor>> {
+    // A buffer of no bytes cannot be made on every device: experts of no rank stay where they are.
+    const moved = inputs.filter(({ name }) => wrapped.get(name)!.size > 0);
+    if (moved.length === 0) return wrapped;
+    const builder = new GraphBuilder('upload');
+    for (const { name, shape, dtype } of moved) {
+      builder.output(held(name), builder.input(name, shape, dtype === 'int64' ? 'int64' : 'float32'));
+    }
+    const { bytes } = serializeModel(builder.build());
+    try {
+      const results = await exclusively(async () => {
+        const session = await this.#ort.InferenceSession.create(bytes, {
+          executionProviders: [this.#options.provider],
+          preferredOutputLocation: 'gpu-buffer',
+          logSeverityLevel: 4,
+        });
+        const outputs = await session.run(Object.fromEntries(moved.map(({ name }) => [name, wrapped.get(name)!])));
+        await session.release();
+        return outputs;
+      });
+      return new Map(
+        [...wrapped].map(([name, tensor]) => [name, (results[held(name)] as NativeTensor | undefined) ?? tensor]),
+      );
+    } catch (error) {
+      throw new RuntimeFailure(
+        `The experts could not be uploaded to ${this.#options.provider}: ${messageOf(error)}`,
+        error,
+      );
+    }
+  }
+
+  /** A feed checked against its input. */
+  #native(input: Value, feed: Tensor | undefined): NativeTensor {
+    if (feed === undefined) {
+      throw new Error(`The ${this.graph.name} needs an input named ${input.name} ${showShape(input.shape)}.`);
+    }
+    const fits =
+      feed.dtype === input.dtype &&
+      feed.shape.length === input.shape.length &&
+      input.shape.every((size, axis) => typeof size === 'string' || size === feed.shape[axis]);
+    if (!fits) {
+      throw new Error(
+        `Input ${input.name} of the ${this.graph.name} must be ${input.dtype} ${showShape(input.shape)}, ` +
+          `got ${feed.dtype} ${showShape(feed.shape)}.`,
+      );
+    }
+    return feed.dtype === 'float32'
+      ? new this.#ort.Tensor('float32', feed.data, [...feed.shape])
+      : new this.#ort.Tensor('int64', feed.data, [...feed.shape]);
+  }
+
   /** Gives the native memory back, after any run in progress. Safe to call twice. */
   async release(): Promise<void> {
     if (this.#released) return;
@@ -170,6 +247,9 @@ export class Session {
     await exclusively(() => this.#session.release());
   }
 }
+
+/** Output names must differ from input names. */
+const held = (name: string): string => `${name}.held`;
 
 /** onnxruntime's message without the names of its own source files and functions, which say nothing to a user. */
 const messageOf = (error: unknown): string =>

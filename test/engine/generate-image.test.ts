@@ -7,6 +7,7 @@ import { generateRequestSchema, type GenerateEvent, type GenerateRequest } from 
 import { openCheckpoint } from '../../src-main/engine/checkpoint.ts';
 import { generateImage, type GeneratedPictures } from '../../src-main/engine/generate-image.ts';
 import { LoadedModel } from '../../src-main/engine/loaded-model.ts';
+import { Mixture } from '../../src-main/engine/mixture.ts';
 import { readMetadata } from '../../src-main/formats/picture-metadata.ts';
 import { decodePicture } from '../../src-main/formats/png.ts';
 import { readSafetensorsHeader } from '../../src-main/formats/safetensors.ts';
@@ -56,7 +57,7 @@ async function draw(
       onEvent?.(event);
     },
   };
-  return { ...(await generateImage(settings, model, context, available)), events };
+  return { ...(await generateImage(settings, model, new Mixture([], { mode: 'sum' }), context, available)), events };
 }
 
 const pixelsOf = async (path: string): Promise<Uint8Array> => (await decodePicture(path)).rgb;
