@@ -1,0 +1,217 @@
+// Experts in the engine on the bundled model: what an artist does to the stack, and what must not happen to the picture.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { generateRequestSchema, type GenerateEvent } from '../../src-main/contract/generation.ts';
+import { openCheckpoint } from '../../src-main/engine/checkpoint.ts';
+import { matchExperts, readGateFile, writeGateFile } from '../../src-main/engine/gate-file.ts';
+import { generateImage } from '../../src-main/engine/generate-image.ts';
+import { LoadedModel } from '../../src-main/engine/loaded-model.ts';
+import { Mixture, type MixtureMode, type MixtureOptions, type StackEntry } from '../../src-main/engine/mixture.ts';
+import { decodePicture } from '../../src-main/formats/png.ts';
+import type { Expert } from '../../src-main/mole/expert.ts';
+import type { GateSpec } from '../../src-main/mole/gate.ts';
+import { groupsOf, zeroParameters, type TrainedGate } from '../../src-main/mole/trained-gate.ts';
+import { textEncoderModules, type ExpertNetwork } from '../../src-main/networks/modules.ts';
+import { TorchGenerator } from '../../src-main/tensor/random.ts';
+import { drawExpert } from '../support/draw-expert.ts';
+import { maxDifference } from '../support/read-golden.ts';
+
+const bundled = resolve(import.meta.dirname, '../../models/atelier-mini');
+let model: LoadedModel;
+let folder: string;
+let experts: readonly Expert[];
+beforeAll(async () => {
+  model = new LoadedModel(await openCheckpoint(bundled), { provider: 'cpu', fusedAttention: true });
+  folder = mkdtempSync(join(tmpdir(), 'atelier-mixture-'));
+  const attention = model.unetModules.filter(({ name }) => name.includes('attn'));
+  const text = textEncoderModules(model.checkpoint.textEncoder.config);
+  experts = [drawExpert(1, [...attention, ...text]), drawExpert(2, attention, { rank: 2 }), drawExpert(3, attention)];
+});
+afterAll(async () => {
+  await model.release();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const entry = (expert: Expert, more: Partial<StackEntry> = {}): StackEntry => ({
+  expert,
+  weight: () => 1,
+  textWeight: 1,
+  block: () => 1,
+  muted: false,
+  solo: false,
+  ...more,
+});
+
+async function draw(
+  entries: readonly StackEntry[],
+  options: MixtureOptions | MixtureMode = 'sum',
+  steps = 4,
+): Promise<{ readonly rgb: Uint8Array; readonly events: readonly GenerateEvent[] }> {
+  const events: GenerateEvent[] = [];
+  const request = { model: bundled, prompt: 'a red apple, noto style', seed: 1, steps, cfgScale: 4 };
+  const settings = generateRequestSchema.parse({ ...request, output: { folder } });
+  const context = { signal: new AbortController().signal, emit: (event: GenerateEvent) => void events.push(event) };
+  const mixture = new Mixture(entries, typeof options === 'string' ? { mode: options } : options);
+  const { pictures } = await generateImage(settings, model, mixture, context, 64e9);
+  return { rgb: (await decodePicture(pictures[0]!.path)).rgb, events };
+}
+const rgb = async (...args: Parameters<typeof draw>): Promise<Uint8Array> => (await draw(...args)).rgb;
+
+const spec: GateSpec = { granularity: 'block', form: 'pooled', amplitude: 'convex', timestep: true };
+/** A gate of these experts, uniform or random. */
+function gateOf(stack: readonly Expert[], random?: TorchGenerator): TrainedGate {
+  const networks = (['unet'] as const satisfies readonly ExpertNetwork[]).map((network) => {
+    const groups = groupsOf(
+      model.unetModules,
+      stack.map(({ layers }) => layers[network]),
+      spec,
+    );
+    const zero = zeroParameters(groups, spec, stack.length);
+    const drawn = zero.map((group) =>
+      random === undefined ? group : { ...group, weight: random.randn(group.weight.shape) },
+    );
+    return [network, drawn] as const;
+  });
+  return { spec, experts: stack.map(({ name, sha256 }) => ({ name, sha256 })), networks: Object.fromEntries(networks) };
+}
+
+describe('a stack of experts', () => {
+  it('changes the picture; taking every expert out again gives the first one back, bit for bit', async () => {
+    const before = await rgb([]);
+    const during = await rgb(experts.map((expert) => entry(expert)));
+    expect(maxDifference(during, before)).toBeGreaterThan(20);
+    expect(await rgb([])).toEqual(before);
+  });
+
+  it('is not reopened by adding, muting, soloing, reordering or re-weighting', async () => {
+    await rgb([entry(experts[0]!)]);
+    const [height, width] = [16, 16];
+    const session = await model.openUNet(height, width, 77);
+    await rgb(experts.map((expert) => entry(expert)));
+    await rgb([...experts].reverse().map((expert) => entry(expert, { weight: () => -0.4 })));
+    await rgb(experts.map((expert, i) => entry(expert, { muted: i === 0, solo: i === 1 })));
+    await rgb([]);
+    expect(await model.openUNet(height, width, 77)).toBe(session);
+  });
+
+  it('a muted expert is as good as absent, and solo mutes the others', async () => {
+    const alone = await rgb([entry(experts[1]!)]);
+    expect(await rgb([entry(experts[0]!, { muted: true }), entry(experts[1]!)])).toEqual(alone);
+    expect(await rgb([entry(experts[0]!), entry(experts[1]!, { solo: true })])).toEqual(alone);
+  });
+
+  it('mute and weight take effect in every row or in one, per block weights and row masks', async () => {
+    const all = experts.map((expert) => entry(expert));
+    const silent = experts.map((expert) => entry(expert, { block: (row) => (row === 'MID' ? 0 : 1) }));
+    const masked = await rgb(all, { mode: 'sum', masks: { MID: [false, false, false] } });
+    expect(masked).toEqual(await rgb(silent, 'manual'));
+    expect(masked).not.toEqual(await rgb(all));
+  });
+
+  it('a schedule that is 0 from the first step on is silence', async () => {
+    expect(await rgb([entry(experts[1]!, { weight: () => 0 })])).toEqual(await rgb([]));
+    const late = await rgb([entry(experts[1]!, { weight: (step, steps) => (step / steps < 0.5 ? 0 : 1) })]);
+    expect(late).not.toEqual(await rgb([]));
+    expect(late).not.toEqual(await rgb([entry(experts[1]!)]));
+  });
+});
+
+describe('modes', () => {
+  it('normalised scales strengths back to a sum of 1, and leaves smaller ones alone', async () => {
+    const pair = [experts[1]!, experts[2]!];
+    const halves = await rgb(pair.map((expert) => entry(expert, { weight: () => 0.5 })));
+    expect(
+      await rgb(
+        pair.map((expert) => entry(expert)),
+        'normalised',
+      ),
+    ).toEqual(halves);
+    expect(await rgb([entry(pair[0]!, { weight: () => 0.5 })], 'normalised')).toEqual(
+      await rgb([entry(pair[0]!, { weight: () => 0.5 })]),
+    );
+  });
+
+  it('switch and composite with one expert are that expert, text encoder included', async () => {
+    const alone = await rgb([entry(experts[0]!)]);
+    expect(await rgb([entry(experts[0]!)], 'switch')).toEqual(alone);
+    expect(await rgb([entry(experts[0]!)], 'composite')).toEqual(alone);
+  });
+
+  it('switch lets one expert speak at a time, in turn', async () => {
+    const turns = experts
+      .slice(1)
+      .map((expert, i) => entry(expert, { weight: (step: number) => (Math.floor(step / 2) % 2 === i ? 1 : 0) }));
+    const both = experts.slice(1).map((expert) => entry(expert));
+    expect(await rgb(both, { mode: 'switch', switchEvery: 2 })).toEqual(await rgb(turns));
+  });
+
+  it('composite is the same for equal experts as one of them', async () => {
+    const twin = { ...experts[1]!, sha256: 'f'.repeat(64) };
+    const both = await rgb([entry(experts[1]!), entry(twin)], 'composite');
+    expect(maxDifference(both, await rgb([entry(experts[1]!)]))).toBeLessThanOrEqual(1);
+  });
+});
+
+describe('gates', () => {
+  it('of zero are the normalised sum', async () => {
+    const stack = experts.slice(1);
+    const even = await rgb(
+      stack.map((expert) => entry(expert)),
+      'normalised',
+    );
+    const gated = await rgb(
+      stack.map((expert) => entry(expert)),
+      { mode: 'mole', gate: gateOf(stack) },
+    );
+    expect(maxDifference(gated, even)).toBeLessThanOrEqual(1);
+  });
+
+  it('stream out at every step for both halves of the guidance, under the names of the rows, and sum to 1', async () => {
+    const gate = gateOf(experts, new TorchGenerator(5));
+    const { events } = await draw(
+      experts.map((expert) => entry(expert)),
+      { mode: 'mole', gate },
+    );
+    const head = events.find((event) => event.kind === 'mixture')!;
+    expect(head.experts.map(({ name }) => name)).toEqual(['expert 1', 'expert 2', 'expert 3']);
+    expect(new Set(head.groups.map(({ row }) => row))).toContain('MID');
+    expect(head.groups[0]!.row).toBe('IN01');
+    const steps = events.filter((event) => event.kind === 'step');
+    expect(steps).toHaveLength(4);
+    for (const { gates } of steps) {
+      for (const half of [gates!.conditional!, gates!.unconditional!]) {
+        expect(half).toHaveLength(head.groups.length);
+        for (const values of half) expect(values.reduce((sum, value) => sum + value, 0)).toBeCloseTo(1, 5);
+      }
+    }
+    expect(steps[0]!.gates).not.toEqual(steps[3]!.gates);
+  });
+
+  it('masked down to one expert are that expert alone at its weight, without retraining', async () => {
+    const gate = gateOf(experts, new TorchGenerator(5));
+    const one = experts.map((expert, i) => entry(expert, { muted: i !== 1, weight: () => 0.8 }));
+    const alone = await rgb([entry(experts[1]!, { weight: () => 0.8 })]);
+    expect(maxDifference(await rgb(one, { mode: 'mole', gate }), alone)).toBeLessThanOrEqual(1);
+  });
+
+  it('survive their file, number by number, and know their experts by hash in any order', async () => {
+    const gate = gateOf(experts, new TorchGenerator(5));
+    const path = await writeGateFile(join(folder, 'a.mole.safetensors'), gate, { steps: '400' });
+    const { gate: read, metadata } = await readGateFile(path);
+    expect(read).toEqual(gate);
+    expect(metadata['steps']).toBe('400');
+    const shuffled = [experts[2]!, experts[0]!, experts[1]!];
+    expect(matchExperts(read, shuffled, path)).toEqual(experts);
+    expect(() => matchExperts(read, experts.slice(1), path)).toThrow(/Missing: expert 1 \(0{12}\)/);
+    const stranger = { ...experts[0]!, name: 'stranger', sha256: 'e'.repeat(64) };
+    expect(() => matchExperts(read, [...experts, stranger], path)).toThrow(/Unknown to it: stranger \(e{12}\)/);
+  });
+
+  it('are never overwritten by another training', async () => {
+    const gate = gateOf(experts);
+    const first = await writeGateFile(join(folder, 'b.mole.safetensors'), gate);
+    expect(await writeGateFile(join(folder, 'b.mole.safetensors'), gate)).not.toBe(first);
+  });
+});
