@@ -80,6 +80,21 @@ export async function decodePicture(
   }
 }
 
+/**
+ * Pixels of a PNG, JPEG, WebP or GIF as its own header says them; `head` may be the first part of the file. Decodes
+ * nothing. Undefined for anything else, or a damaged header.
+ */
+export async function pictureSize(
+  head: Uint8Array,
+): Promise<{ readonly width: number; readonly height: number } | undefined> {
+  try {
+    const { width, height } = await sharp(head, { limitInputPixels: false, failOn: 'none' }).metadata();
+    return { width, height };
+  } catch {
+    return undefined;
+  }
+}
+
 /** libvips gives one channel for a few grey files even in sRGB; each is then repeated. */
 function threeChannels(data: Uint8Array, channels: number): Uint8Array {
   if (channels === 3) return data;

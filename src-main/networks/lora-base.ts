@@ -19,10 +19,8 @@ export interface AdapterBase {
   readonly warnings: readonly string[];
 }
 
-const bases = ['SD 1.x', 'SD 2.x', 'SDXL'] as const;
-
 /** Base model by the width of the text that its cross-attention reads. */
-export function baseOfWidth(width: number | undefined): (typeof bases)[number] | undefined {
+export function baseOfWidth(width: number | undefined): 'SD 1.x' | 'SD 2.x' | 'SDXL' | undefined {
   return width === 768 ? 'SD 1.x' : width === 1024 ? 'SD 2.x' : width === 2048 ? 'SDXL' : undefined;
 }
 

@@ -117,7 +117,7 @@ describe('metadata is a second opinion', () => {
     [{ 'modelspec.architecture': 'stable-diffusion-xl-v1-base/lora' }, 'SDXL'],
     [{ 'modelspec.architecture': 'Flux.1-dev/lora' }, 'Flux'],
   ])('%j against SD 1.x tensors: the tensors count, the difference is a warning', (metadata, said) => {
-    const { name, warnings } = adapterBase(sd1, metadata as Record<string, string>);
+    const { name, warnings } = adapterBase(sd1, metadata);
     expect(name).toBe('SD 1.x');
     expect(warnings).toHaveLength(1);
     expect(warnings[0]).toContain(`Its metadata says ${said}`);
