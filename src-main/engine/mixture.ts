@@ -1,6 +1,6 @@
 // The artist's stack on its way into the graph: which experts speak at a step, how loud in which row of the network, under which
 // mode. Everything here is inputs of the graph; nothing rebuilds it but a kind of layer that no expert has targeted before.
-import { factorFeeds, type Layers } from '../mole/expert-feeds.ts';
+import { atLeastOne, factorFeeds, type Layers } from '../mole/expert-feeds.ts';
 import { expertInput, type ExpertGraph } from '../mole/expert-layers.ts';
 import type { Expert } from '../mole/expert.ts';
 import type { GateGroup } from '../mole/groups.ts';
@@ -151,7 +151,7 @@ export class Mixture {
     steps: number,
     alone?: number,
   ): Record<string, FloatTensor> {
-    const count = this.entries.length;
+    const count = atLeastOne(this.entries.length);
     const weights = new Float32Array(rows.names.length * count);
     const masks = new Float32Array(rows.names.length * count);
     rows.names.forEach((row, r) => {

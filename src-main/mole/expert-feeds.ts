@@ -10,7 +10,11 @@ import type { GateGroup } from './groups.ts';
 /** Experts' layers by module name, one map per expert; the order is the order of N everywhere. */
 export type Layers = readonly ReadonlyMap<string, LowRank>[];
 
-/** A_cat, B_cat and owner of every module in `modules`; experts that do not target a module have no rank in it. */
+/**
+ * A_cat, B_cat and owner of every module in `modules`; experts that do not target a module have no rank in it. Where nobody
+ * speaks, one silent rank of zeros that nobody owns stands in, and for no expert at all one silent expert: some devices refuse
+ * tensors without elements, and y + 0 is y to the last bit.
+ */
 export function factorFeeds(modules: Iterable<NetworkModule>, experts: Layers): Record<string, FloatTensor> {
   const feeds: Record<string, FloatTensor> = {};
   for (const module of modules) {
@@ -19,11 +23,11 @@ export function factorFeeds(modules: Iterable<NetworkModule>, experts: Layers): 
       const layer = layers.get(name);
       return layer === undefined ? [] : [{ expert, layer, rank: rankOf(layer) }];
     });
-    const ranks = present.reduce((sum, { rank }) => sum + rank, 0);
+    const ranks = atLeastOne(present.reduce((sum, { rank }) => sum + rank, 0));
     const area = inFeatures * kernel * kernel;
     const down = new Float32Array(ranks * area);
     const up = new Float32Array(ranks * outFeatures);
-    const owner = new Float32Array(experts.length * ranks);
+    const owner = new Float32Array(atLeastOne(experts.length) * ranks);
     let start = 0;
     for (const { expert, layer, rank } of present) {
       const [a, b] = [layer.down.data, layer.up.data];
@@ -42,10 +46,13 @@ export function factorFeeds(modules: Iterable<NetworkModule>, experts: Layers): 
     const conv = kind === 'conv';
     feeds[expertInput.down(name)] = floatTensor(conv ? [ranks, inFeatures, kernel, kernel] : [inFeatures, ranks], down);
     feeds[expertInput.up(name)] = floatTensor(conv ? [outFeatures, ranks, 1, 1] : [ranks, outFeatures], up);
-    feeds[expertInput.owner(name)] = floatTensor([experts.length, ranks], owner);
+    feeds[expertInput.owner(name)] = floatTensor([atLeastOne(experts.length), ranks], owner);
   }
   return feeds;
 }
+
+/** Size of an axis over experts or ranks: never empty. */
+export const atLeastOne = (count: number): number => Math.max(1, count);
 
 /**
  * Eq. 10 with the up-projections folded in: for each reader m, folded_m[(t, r), n] = <B_m[:, r], e[n, owner(r), t, m]>,

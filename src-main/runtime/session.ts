@@ -171,47 +171,46 @@ export class Session {
   async hold(feeds: Readonly<Record<string, Tensor>>): Promise<HeldInputs> {
     const inputs = this.graph.inputs.filter(({ name }) => feeds[name] !== undefined);
     const wrapped = new Map(inputs.map((input) => [input.name, this.#native(input, feeds[input.name])] as const));
-    const onDevice = this.#options.provider === 'webgpu' ? await this.#upload(inputs, wrapped) : wrapped;
+    const { tensors, session } =
+      this.#options.provider === 'webgpu'
+        ? await this.#upload(inputs, wrapped)
+        : { tensors: wrapped, session: undefined };
     const made: HeldInputs = {
       names: inputs.map(({ name }) => name),
       async release() {
         if (!nativeOf.delete(made)) return;
-        await exclusively(() => {
-          for (const tensor of onDevice.values()) tensor.dispose();
-          return Promise.resolve();
+        await exclusively(async () => {
+          for (const tensor of tensors.values()) tensor.dispose();
+          await session?.release();
         });
       },
     };
-    nativeOf.set(made, onDevice);
+    nativeOf.set(made, tensors);
     return made;
   }
 
+  /** The session's memory holds the tensors: it must outlive them. */
   async #upload(
     inputs: readonly Value[],
     wrapped: ReadonlyMap<string, NativeTensor>,
-  ): Promise<ReadonlyMap<string, NativeTensor>> {
-    // A buffer of no bytes cannot be made on every device: experts of no rank stay where they are.
-    const moved = inputs.filter(({ name }) => wrapped.get(name)!.size > 0);
-    if (moved.length === 0) return wrapped;
+  ): Promise<{ readonly tensors: ReadonlyMap<string, NativeTensor>; readonly session: InferenceSession | undefined }> {
+    if (inputs.length === 0) return { tensors: wrapped, session: undefined };
     const builder = new GraphBuilder('upload');
-    for (const { name, shape, dtype } of moved) {
+    for (const { name, shape, dtype } of inputs) {
       builder.output(held(name), builder.input(name, shape, dtype === 'int64' ? 'int64' : 'float32'));
     }
     const { bytes } = serializeModel(builder.build());
     try {
-      const results = await exclusively(async () => {
+      return await exclusively(async () => {
         const session = await this.#ort.InferenceSession.create(bytes, {
           executionProviders: [this.#options.provider],
           preferredOutputLocation: 'gpu-buffer',
           logSeverityLevel: 4,
         });
-        const outputs = await session.run(Object.fromEntries(moved.map(({ name }) => [name, wrapped.get(name)!])));
-        await session.release();
-        return outputs;
+        const outputs = await session.run(Object.fromEntries(wrapped));
+        const tensors = inputs.map(({ name }) => [name, outputs[held(name)] as NativeTensor] as const);
+        return { tensors: new Map(tensors), session };
       });
-      return new Map(
-        [...wrapped].map(([name, tensor]) => [name, (results[held(name)] as NativeTensor | undefined) ?? tensor]),
-      );
     } catch (error) {
       throw new RuntimeFailure(
         `The experts could not be uploaded to ${this.#options.provider}: ${messageOf(error)}`,

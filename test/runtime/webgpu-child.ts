@@ -6,14 +6,22 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readSafetensorsHeader, readTensor } from '../../src-main/formats/safetensors.ts';
 import type { Graph, TensorRef } from '../../src-main/graph/ir.ts';
+import { factorFeeds } from '../../src-main/mole/expert-feeds.ts';
+import { expertInput, expertLayers } from '../../src-main/mole/expert-layers.ts';
+import type { GateSpec } from '../../src-main/mole/gate.ts';
+import { gateFeeds, groupsOf, zeroParameters } from '../../src-main/mole/trained-gate.ts';
 import { vaeDecoder, vaeEncoder } from '../../src-main/networks/autoencoder.ts';
 import { clipText } from '../../src-main/networks/clip-text.ts';
+import type { UNetConfig } from '../../src-main/networks/configs.ts';
+import { unetModules } from '../../src-main/networks/modules.ts';
 import { parseAutoencoderConfig, parseClipTextConfig, parseUNetConfig } from '../../src-main/networks/sd-configs.ts';
-import { unet } from '../../src-main/networks/unet.ts';
+import { unet, type UNetOptions } from '../../src-main/networks/unet.ts';
 import { fusedAttentionCase, operatorCase, type SelfTestCase } from '../../src-main/runtime/self-test-cases.ts';
 import { relativeToPeak, selfTestLimits } from '../../src-main/runtime/self-test.ts';
 import { Session } from '../../src-main/runtime/session.ts';
-import type { Tensor } from '../../src-main/tensor/tensor.ts';
+import { TorchGenerator } from '../../src-main/tensor/random.ts';
+import { floatTensor, type Tensor } from '../../src-main/tensor/tensor.ts';
+import { drawExperts, experts } from '../support/mole-case.ts';
 
 type Feeds = Readonly<Record<string, Tensor>>;
 
@@ -85,10 +93,56 @@ async function networks(): Promise<Record<string, number | null>> {
   const textOptions = { ref: await weights('text_encoder/model.safetensors'), skipLayers: 0 };
   return {
     unet: await compare(unet(parseUNetConfig(config('unet/config.json'), 'config.json'), unetOptions), inputs, true),
+    experts: await gatedExperts(unetOptions, parseUNetConfig(config('unet/config.json'), 'config.json'), inputs),
     decoder: await compare(vaeDecoder(vae, vaeOptions), await feed('latent'), true),
     encoder: await compare(vaeEncoder(vae, vaeOptions), { sample: (await feed('image'))['image']! }, true),
     text: await unlessHalf(compare(clipText(text, textOptions), await feed('input_ids'), false)),
   };
+}
+
+/**
+ * A UNet with three experts under gates, convolutions and layers without any rank among them, its factors held on the device over
+ * two runs: the larger of both errors against the CPU.
+ */
+async function gatedExperts(options: UNetOptions, config: UNetConfig, inputs: Feeds): Promise<number> {
+  const all = unetModules(config);
+  const modules = all.filter(({ name }) => name.includes('.attentions.') || name.includes('.resnets.'));
+  const layers = drawExperts(modules);
+  const spec: GateSpec = { granularity: 'block', form: 'pooled', amplitude: 'free', timestep: true };
+  const groups = groupsOf(modules, layers, spec);
+  const graph = unet(config, {
+    ...options,
+    layers: expertLayers({
+      modules: new Map(all.map((module) => [module.name, module])),
+      rows: 1,
+      rowOf: () => 0,
+      gate: { spec, groups },
+    }),
+  });
+  const parameters = zeroParameters(groups, spec, experts).map((group, k) => {
+    const weight = new TorchGenerator(k).randn(group.weight.shape);
+    return { ...group, weight, logGain: 0.1 * (k % 3) };
+  });
+  const gate = { spec, experts: [], networks: { unet: parameters } };
+  const fixed = { ...factorFeeds(all, layers), ...gateFeeds(gate, 'unet', groups, layers) };
+  const row = (values: readonly number[]): Tensor => floatTensor([1, values.length], Float32Array.from(values));
+  const runs = [
+    { [expertInput.weights]: row([1, 1, 1]), [expertInput.masks]: row([1, 1, 1]) },
+    { [expertInput.weights]: row([0.8, -0.5, 1]), [expertInput.masks]: row([1, 0, 1]) },
+  ];
+  const results: Float32Array[][] = [];
+  for (const provider of ['webgpu', 'cpu'] as const) {
+    const session = await Session.open(graph, { provider, strict: provider === 'webgpu' });
+    const held = await session.hold(fixed);
+    const outputs: Float32Array[] = [];
+    for (const changing of runs) {
+      outputs.push((await session.run({ ...inputs, ...changing }, held))['out_sample']!.data as Float32Array);
+    }
+    await held.release();
+    await session.release();
+    results.push(outputs);
+  }
+  return Math.max(...runs.map((_, i) => relativeToPeak(results[0]![i]!, results[1]![i]!)));
 }
 
 async function operators(): Promise<Record<string, number | null>> {

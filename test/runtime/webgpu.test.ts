@@ -52,11 +52,11 @@ describe.skipIf(icd === undefined)('WebGPU on a software Vulkan driver', () => {
   });
 
   it.each(['tiny-sd1', 'tiny-sd2'])(
-    'runs the networks of %s wholly on the device, and agrees with the CPU',
+    'runs the networks of %s wholly on the device, experts and gates too, and agrees with the CPU',
     { timeout: 180_000 },
     (model) => {
       const errors = child(model);
-      expect(Object.keys(errors)).toEqual(['unet', 'decoder', 'encoder', 'text']);
+      expect(Object.keys(errors)).toEqual(['unet', 'experts', 'decoder', 'encoder', 'text']);
       expectSmall(errors);
     },
   );
