@@ -2,6 +2,7 @@
 // and nothing else, so that the same client code serves the command line, the web server and the desktop.
 import { z } from 'zod';
 import type { DevicesReport } from './devices.ts';
+import { mixSchema } from './experts.ts';
 import type { Failure } from './failure.ts';
 import type { FileReport } from './files.ts';
 import { generateRequestSchema, type GenerateEvent, type GenerateRequest, type GenerateResult } from './generation.ts';
@@ -23,6 +24,9 @@ export const methodSchemas = {
     output: z.string().min(1),
     device: generateRequestSchema.shape.device,
     clipSkip: generateRequestSchema.shape.clipSkip,
+    mix: mixSchema.optional(),
+    /** A .safetensors file for the gates' values: `gates` [B, G, N], with the names of G and N in its metadata. */
+    gatesOut: z.string().min(1).optional(),
   }),
   /** Writes the starting noise of a seed: float32 `noise` of the given shape, as torch's CPU generator draws it. */
   noise: z.strictObject({

@@ -1,6 +1,7 @@
 // A picture ordered and delivered: the request, what is reported on the way, and the result.
 // Schemas are checked where a message enters a process; the types are read off the schemas.
 import { z } from 'zod';
+import { mixSchema } from './experts.ts';
 
 export const samplerNames = [
   'euler',
@@ -66,6 +67,8 @@ export const generateRequestSchema = z.strictObject({
   clipSkip: z.number().int().min(1).max(12).default(1),
   /** img2img: the picture to start from, and how much of it to redraw (0 nothing, 1 everything). */
   init: z.strictObject({ picture: z.string().min(1), strength: z.number().min(0).max(1).default(0.6) }).optional(),
+  /** Experts (LoRAs) and how they are mixed. */
+  mix: mixSchema.optional(),
   device: z.enum(deviceChoices).default('auto'),
   /** Threads of the CPU provider; undefined takes every physical core. */
   threads: z.number().int().min(1).max(256).optional(),
