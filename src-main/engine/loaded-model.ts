@@ -2,7 +2,7 @@
 // What is shaped by the picture's size (UNet, VAE) is reopened when the size changes; weights are never copied for it.
 import type { Graph } from '../graph/ir.ts';
 import { blockRowOf } from '../mole/block-rows.ts';
-import { expertLayers, gatesOutput } from '../mole/expert-layers.ts';
+import { expertLayers, gatesOutput, momentsOutput } from '../mole/expert-layers.ts';
 import type { GateGroup } from '../mole/groups.ts';
 import { downscale, vaeDecoder, vaeEncoder } from '../networks/autoencoder.ts';
 import { clipText } from '../networks/clip-text.ts';
@@ -131,6 +131,49 @@ export class LoadedModel {
     const result = await session.run(feeds, await this.#hold('unet', session, this.#part('unet', this.unetModules)));
     const gates = result[gatesOutput];
     return { prediction: float(result['out_sample']), gates: gates === undefined ? undefined : float(gates) };
+  }
+
+  /**
+   * What each expert hears on its own prompt: for every layer with a branch, one E[u u^T] [R, R] per expert, measured at one
+   * timestep with that expert alone at its strength. `texts` holds the text states [1, T, D] of each expert's prompt.
+   * The session is closed again.
+   */
+  async measureMoments(
+    sample: FloatTensor,
+    timestep: number,
+    texts: readonly FloatTensor[],
+  ): Promise<ReadonlyMap<string, readonly FloatTensor[]>> {
+    const { config, weights } = this.checkpoint.unet;
+    const part = this.#part('unet', this.unetModules);
+    const moments = new Map<string, FloatTensor[]>();
+    if (part === undefined) return moments;
+    const [height, width] = [sample.shape[2]!, sample.shape[3]!];
+    const session = await this.#session('unet moments', `${height}x${width}x${texts[0]!.shape[1]!} ${part.key}`, () =>
+      unet(config, {
+        ref: (name) => weights.ref(name),
+        height,
+        width,
+        textTokens: texts[0]!.shape[1]!,
+        attention: this.#attention(),
+        layers: expertLayers({ ...part.graph, moments: true }),
+      }),
+    );
+    for (const [alone, encoder_hidden_states] of texts.entries()) {
+      const feeds = {
+        sample,
+        timestep: floatTensor([1], Float32Array.of(timestep)),
+        encoder_hidden_states,
+        ...part.fixed,
+        ...this.#mixture!.weights('unet', this.unetRows, 0, 1, alone),
+      };
+      const result = await session.run(feeds);
+      for (const module of part.graph.modules.keys()) {
+        const list = moments.get(module) ?? [];
+        moments.set(module, [...list, float(result[momentsOutput(module)])]);
+      }
+    }
+    await this.release('unet moments');
+    return moments;
   }
 
   /** Opens the UNet for latents of [height, width] and `textTokens` text states, if it is not open for them already. */
@@ -267,7 +310,7 @@ export class LoadedModel {
   }
 }
 
-export type Role = 'text encoder' | 'unet' | 'vae decoder' | 'vae encoder' | 'preview decoder';
+export type Role = 'text encoder' | 'unet' | 'unet moments' | 'vae decoder' | 'vae encoder' | 'preview decoder';
 
 /** True when both feed a graph the same factors and gate parameters. */
 const sameFactors = (a: Mixture, b: Mixture): boolean =>

@@ -6,6 +6,7 @@ import type { GraphBuilder } from '../graph/builder.ts';
 import type { Value } from '../graph/ir.ts';
 import { plainLayers, type LayerFactory, type NetworkContext } from '../networks/layers.ts';
 import {
+  asTokens,
   gate,
   gateInput,
   gateWaves,
@@ -34,6 +35,9 @@ export const expertInput = {
 /** Name of the output with the effective gates [B, G, N], groups in order. */
 export const gatesOutput = 'gates';
 
+/** Name of the output with the second moments E[u u^T] [R, R] of a layer, u = A_cat h, the mean over batch and tokens. */
+export const momentsOutput = (module: string): string => `${module}.moments`;
+
 /** What a graph with experts is built for. */
 export interface ExpertGraph {
   /** The layers that carry a branch, by name. */
@@ -43,6 +47,8 @@ export interface ExpertGraph {
   readonly rowOf: (module: string) => number;
   /** Without it the weights alone decide. */
   readonly gate?: { readonly spec: GateSpec; readonly groups: readonly GateGroup[] };
+  /** Also returns the second moments of every branch, which SSR-Merge is computed from. */
+  readonly moments?: boolean;
 }
 
 /** A factory for one graph: it declares inputs as it meets the layers they belong to. */
@@ -61,6 +67,7 @@ export function expertLayers(graph: ExpertGraph): LayerFactory {
     conv: (network, x, name, options) => branch(network, x, plainLayers.conv(network, x, name, options), name),
     end() {
       branches!.declareGates();
+      if (graph.moments === true) branches!.declareMoments();
     },
   };
 }
@@ -120,6 +127,17 @@ class Branches {
     const b = this.#b;
     const rows = gating.groups.map(({ members }, index) => b.Unsqueeze(this.#masked(index, members[0]!.name), [1]));
     b.output(gatesOutput, rows.length === 1 ? rows[0]! : b.Concat(rows, 1));
+  }
+
+  /** Declares E[u u^T] of every layer as an output [R, R]. */
+  declareMoments(): void {
+    const b = this.#b;
+    for (const { name, u } of this.#activations.values()) {
+      const tokens = asTokens(b, u); // [B, T, R]
+      const products = b.MatMul(b.Transpose(tokens, [0, 2, 1]), tokens); // [B, R, R]
+      const count = b.constant(Number(tokens.shape[1]));
+      b.output(momentsOutput(name), b.Div(b.ReduceMean(products, [0], false), count));
+    }
   }
 
   /** u = A_cat x: [B, T, R], [B, R] or [B, R, H', W']. Made once per layer. */

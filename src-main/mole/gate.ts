@@ -125,8 +125,8 @@ function pool(b: GraphBuilder, u: Value): Value {
   return b.Unsqueeze(u, [1]);
 }
 
-/** -> [B, T, R]. */
-function asTokens(b: GraphBuilder, u: Value): Value {
+/** Rank activations [B, T, R], [B, R, H, W] or [B, R] as tokens: -> [B, T, R]. */
+export function asTokens(b: GraphBuilder, u: Value): Value {
   if (u.shape.length === 3) return u;
   if (u.shape.length === 4) return b.Transpose(b.Reshape(u, [0, 0, -1]), [0, 2, 1]); // [B, R, H, W] -> [B, H W, R]
   return b.Unsqueeze(u, [1]);

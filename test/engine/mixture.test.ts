@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { generateRequestSchema, type GenerateEvent } from '../../src-main/contract/generation.ts';
+import { npExperts, ssrExperts } from '../../src-main/engine/closed-form.ts';
 import { openCheckpoint } from '../../src-main/engine/checkpoint.ts';
+import { encodePrompts } from '../../src-main/engine/encode-prompt.ts';
 import { matchExperts, readGateFile, writeGateFile } from '../../src-main/engine/gate-file.ts';
 import { generateImage } from '../../src-main/engine/generate-image.ts';
 import { LoadedModel } from '../../src-main/engine/loaded-model.ts';
@@ -15,8 +17,9 @@ import type { GateSpec } from '../../src-main/mole/gate.ts';
 import { groupsOf, zeroParameters, type TrainedGate } from '../../src-main/mole/trained-gate.ts';
 import { textEncoderModules, type ExpertNetwork } from '../../src-main/networks/modules.ts';
 import { TorchGenerator } from '../../src-main/tensor/random.ts';
+import { floatTensor, type FloatTensor } from '../../src-main/tensor/tensor.ts';
 import { drawExpert } from '../support/draw-expert.ts';
-import { maxDifference } from '../support/read-golden.ts';
+import { maxDifference, relativeError } from '../support/read-golden.ts';
 
 const bundled = resolve(import.meta.dirname, '../../models/atelier-mini');
 let model: LoadedModel;
@@ -151,6 +154,51 @@ describe('modes', () => {
     const twin = { ...experts[1]!, sha256: 'f'.repeat(64) };
     const both = await rgb([entry(experts[1]!), entry(twin)], 'composite');
     expect(maxDifference(both, await rgb([entry(experts[1]!)]))).toBeLessThanOrEqual(1);
+  });
+});
+
+describe('closed forms', () => {
+  it('NP-LoRA at strength 0 is the plain sum, and the first expert is never changed', async () => {
+    const plain = await rgb(experts.map((expert) => entry(expert)));
+    const merged = npExperts(experts, 0).map((expert) => entry(expert));
+    expect(maxDifference(await rgb(merged, 'np'), plain)).toBeLessThanOrEqual(1);
+    const [first] = npExperts(experts);
+    const name = [...experts[0]!.layers.unet.keys()][0]!;
+    expect(first!.layers.unet.get(name)!.down).toEqual(experts[0]!.layers.unet.get(name)!.down);
+  });
+
+  it("SSR-Merge is nearer to each expert alone, on that expert's own prompt, than the plain sum is", async () => {
+    const pair = [experts[1]!, experts[2]!];
+    const sample = new TorchGenerator(3).randn([1, 4, 16, 16]);
+    const time = floatTensor([1], Float32Array.of(900));
+    model.useMixture(
+      new Mixture(
+        pair.map((expert) => entry(expert)),
+        { mode: 'sum' },
+      ),
+    );
+    const texts: FloatTensor[] = [];
+    for (const prompt of ['a dog, noto style', 'a red car, fluent style']) {
+      const settings = { prompt, negativePrompt: '', steps: 1, clipSkip: 1 };
+      texts.push((await encodePrompts(model, settings)).at(0).conditional);
+    }
+    const moments = await model.measureMoments(sample, 900, texts);
+    const routed = ssrExperts(pair, moments);
+    const predict = async (stack: readonly Expert[], text: number, alone?: number): Promise<Float32Array> => {
+      model.useMixture(
+        new Mixture(
+          stack.map((expert) => entry(expert)),
+          { mode: 'sum' },
+        ),
+      );
+      return (await model.predict(sample, time, texts[text]!, { step: 0, steps: 1, alone })).prediction.data;
+    };
+    for (const expert of [0, 1]) {
+      const target = await predict(pair, expert, expert);
+      const routedError = relativeError(await predict(routed, expert), target);
+      const sumError = relativeError(await predict(pair, expert), target);
+      expect(routedError).toBeLessThan(sumError);
+    }
   });
 });
 
