@@ -8,6 +8,7 @@ const kinds: Readonly<Record<string, FailureKind>> = {
   CheckpointError: 'bad-file',
   WeightShapeError: 'bad-file',
   GateError: 'bad-file',
+  WeightTextError: 'bad-request',
   PictureError: 'bad-file',
   JsonError: 'bad-file',
   FileNamePatternError: 'bad-request',
