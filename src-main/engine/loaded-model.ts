@@ -47,6 +47,7 @@ export class LoadedModel {
   readonly unetModules: readonly NetworkModule[];
   readonly unetRows: Rows;
   #mixture: Mixture | undefined;
+  #textGates: FloatTensor | undefined;
   /** Kinds of layers that carried a branch once keep it, so that experts come and go without a new session. */
   readonly #carried: Readonly<Record<ExpertNetwork, Set<string>>> = { unet: new Set(), text_encoder: new Set() };
   /** Made when first asked for, until the mixture changes. */
@@ -83,9 +84,19 @@ export class LoadedModel {
     }
   }
 
-  /** The UNet's gates in the order of Prediction.gates. */
-  gateGroups(): readonly GateGroup[] {
-    return this.#part('unet', this.unetModules)?.groups ?? [];
+  /** The gates of a network in the order of Prediction.gates and textGates. */
+  gateGroups(network: ExpertNetwork = 'unet'): readonly GateGroup[] {
+    return (network === 'unet' ? this.#unetPart() : this.#textPart(0))?.groups ?? [];
+  }
+
+  /** The rows of a network's weights. */
+  rows(network: ExpertNetwork): Rows {
+    return network === 'unet' ? this.unetRows : textRows;
+  }
+
+  /** The gates [B, G, N] of the last text that was encoded; undefined without gates. */
+  get textGates(): FloatTensor | undefined {
+    return this.#textGates;
   }
 
   /** Pixels per latent on each side: 8 for Stable Diffusion. */
@@ -103,13 +114,13 @@ export class LoadedModel {
   /** Token ids [B, T] -> hidden states [B, T, D]. `skipLayers` are left out at the end. */
   async encodeText(ids: IntTensor, skipLayers: number, at: MixturePoint = anywhere): Promise<FloatTensor> {
     const { config, weights } = this.checkpoint.textEncoder;
-    const depth = config.numHiddenLayers - skipLayers;
-    const part = this.#part('text_encoder', textEncoderModules(config), (name) => layerNumber(name) < depth, depth);
+    const part = this.#textPart(skipLayers);
     const session = await this.#session('text encoder', `skip ${skipLayers} ${part?.key ?? ''}`, () =>
       clipText(config, { ref: (name) => weights.ref(name), skipLayers, ...layersOf(part) }),
     );
     const feeds = { input_ids: ids, ...this.#mixture?.weights('text_encoder', textRows, at.step, at.steps, at.alone) };
     const result = await session.run(feeds, await this.#hold('text_encoder', session, part));
+    this.#textGates = result[gatesOutput] === undefined ? undefined : float(result[gatesOutput]);
     return float(result['last_hidden_state']);
   }
 
@@ -128,7 +139,7 @@ export class LoadedModel {
       encoder_hidden_states: text,
       ...this.#mixture?.weights('unet', this.unetRows, at.step, at.steps, at.alone),
     };
-    const result = await session.run(feeds, await this.#hold('unet', session, this.#part('unet', this.unetModules)));
+    const result = await session.run(feeds, await this.#hold('unet', session, this.#unetPart()));
     const gates = result[gatesOutput];
     return { prediction: float(result['out_sample']), gates: gates === undefined ? undefined : float(gates) };
   }
@@ -144,7 +155,7 @@ export class LoadedModel {
     texts: readonly FloatTensor[],
   ): Promise<ReadonlyMap<string, readonly FloatTensor[]>> {
     const { config, weights } = this.checkpoint.unet;
-    const part = this.#part('unet', this.unetModules);
+    const part = this.#unetPart();
     const moments = new Map<string, FloatTensor[]>();
     if (part === undefined) return moments;
     const [height, width] = [sample.shape[2]!, sample.shape[3]!];
@@ -179,7 +190,7 @@ export class LoadedModel {
   /** Opens the UNet for latents of [height, width] and `textTokens` text states, if it is not open for them already. */
   openUNet(height: number, width: number, textTokens: number): Promise<Session> {
     const { config, weights } = this.checkpoint.unet;
-    const part = this.#part('unet', this.unetModules);
+    const part = this.#unetPart();
     return this.#session('unet', `${height}x${width}x${textTokens} ${part?.key ?? ''}`, () =>
       unet(config, {
         ref: (name) => weights.ref(name),
@@ -259,20 +270,25 @@ export class LoadedModel {
     }
   }
 
-  /** What the mixture asks of one network; undefined while no expert has ever been there. `runs` leaves layers out. */
-  #part(
-    network: ExpertNetwork,
-    modules: readonly NetworkModule[],
-    runs: (name: string) => boolean = () => true,
-    tag: string | number = '',
-  ): NetworkMixture | undefined {
+  #unetPart(): NetworkMixture | undefined {
+    return this.#part('unet', this.unetModules, '');
+  }
+
+  /** The layers that a Clip skip leaves out have no branch. */
+  #textPart(skipLayers: number): NetworkMixture | undefined {
+    const { config } = this.checkpoint.textEncoder;
+    const depth = config.numHiddenLayers - skipLayers;
+    const running = textEncoderModules(config).filter(({ name }) => layerNumber(name) < depth);
+    return this.#part('text_encoder', running, `depth ${depth}`);
+  }
+
+  /** What the mixture asks of one network; undefined while no expert has ever been there. `modules` are the layers that run. */
+  #part(network: ExpertNetwork, modules: readonly NetworkModule[], tag: string): NetworkMixture | undefined {
     if (this.#mixture === undefined || this.#carried[network].size === 0) return undefined;
     const key = `${network} ${tag}`;
     const made = this.#parts.get(key);
     if (made !== undefined) return made;
-    const rows = network === 'unet' ? this.unetRows : textRows;
-    const running = modules.filter(({ name }) => runs(name));
-    const part = this.#mixture.network(network, running, rows, this.#carried[network]);
+    const part = this.#mixture.network(network, modules, this.rows(network), this.#carried[network]);
     this.#parts.set(key, part);
     return part;
   }
