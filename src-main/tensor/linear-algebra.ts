@@ -1,7 +1,18 @@
 // Factorisations of matrices: what turns weight differences into low-rank factors, and experts into one another's null space.
-// float32 in and out, float64 inside, where a matrix is a list of its columns. QR by Householder reflections and SVD by
-// one-sided Jacobi rotations (Golub & Van Loan, Matrix Computations, 4th ed., sections 5.2 and 8.6); of large matrices only
-// the leading part, by randomised subspace iteration (Halko, Martinsson & Tropp 2011, doi:10.1137/090771806, algorithm 4.4).
+// float32 in and out, float64 inside (columns.ts). Of large matrices only the leading part is found, by randomised subspace
+// iteration (Halko, Martinsson & Tropp 2011, doi:10.1137/090771806, algorithm 4.4).
+import {
+  columnsOf,
+  combine,
+  fromColumns,
+  householder,
+  matrixSize,
+  multiply,
+  rowsOf,
+  thinSvd,
+  type Columns,
+  type ThinSvd,
+} from './columns.ts';
 import { TorchGenerator } from './random.ts';
 import { showShape } from './shape.ts';
 import { floatTensor, type FloatTensor } from './tensor.ts';
@@ -29,8 +40,6 @@ export interface TruncatedSvdOptions {
   /** Seed of the random start. */
   readonly seed?: number;
 }
-
-type Columns = readonly Float64Array[];
 
 /** a b: [m, k] [k, n] -> [m, n], summed in float64. Throws a RangeError when the inner sizes differ. */
 export function matmul(a: FloatTensor, b: FloatTensor): FloatTensor {
@@ -125,7 +134,7 @@ export function lowRankSvd(up: FloatTensor, down: FloatTensor, rank?: number): T
 
 /**
  * x of (g + ridge I) x = b by Cholesky: g [n, n] symmetric (its lower half is read), b [n, m], `ridge` >= 0 in the units of g.
- * Throws a RangeError when the sizes do not fit and when g + ridge I is not positive definite to rounding.
+ * Throws a RangeError when the sizes do not fit, where g holds NaN or infinity, and when g + ridge I is not positive definite to rounding.
  */
 export function solveSymmetric(g: FloatTensor, b: FloatTensor, ridge: number): FloatTensor {
   const [size, width] = matrixSize(g);
@@ -135,6 +144,7 @@ export function solveSymmetric(g: FloatTensor, b: FloatTensor, ridge: number): F
       `solveSymmetric needs [n, n] and [n, m], got ${showShape(g.shape)} and ${showShape(b.shape)}.`,
     );
   }
+  energyOf('solveSymmetric', g);
   const l = new Float64Array(size * size); // g + ridge I = l l^T
   for (let i = 0; i < size; i++) {
     for (let j = 0; j <= i; j++) {
@@ -163,11 +173,6 @@ export function solveSymmetric(g: FloatTensor, b: FloatTensor, ridge: number): F
   return fromColumns(size, columns, solution);
 }
 
-function matrixSize({ shape }: FloatTensor): readonly [number, number] {
-  if (shape.length !== 2) throw new RangeError(`A matrix has two axes, got ${showShape(shape)}.`);
-  return [shape[0]!, shape[1]!];
-}
-
 function checkRank(name: string, rank: number): void {
   if (!Number.isInteger(rank) || rank < 1) throw new RangeError(`${name} needs a rank from 1 on, got ${rank}.`);
 }
@@ -185,152 +190,6 @@ function shareLeft(s: Float64Array, energy: number): number {
   return Math.min(1, Math.max(0, 1 - s.reduce((sum, value) => sum + value * value, 0) / energy));
 }
 
-function columnsOf(a: FloatTensor): Float64Array[] {
-  const [rows, columns] = matrixSize(a);
-  return Array.from({ length: columns }, (_, j) => {
-    const column = new Float64Array(rows);
-    for (let i = 0; i < rows; i++) column[i] = a.data[i * columns + j]!;
-    return column;
-  });
-}
-
-function fromColumns(rows: number, count: number, columns: Columns): FloatTensor {
-  const data = new Float32Array(rows * count);
-  columns.forEach((column, j) => {
-    for (let i = 0; i < rows; i++) data[i * count + j] = column[i]!;
-  });
-  return floatTensor([rows, count], data);
-}
-
-function rowsOf(count: number, columns: Columns): Float64Array[] {
-  return Array.from({ length: count }, (_, i) => Float64Array.from(columns, (column) => column[i]!));
-}
-
 function toSvd(rows: number, columns: number, { u, s, v }: ThinSvd): Svd {
   return { u: fromColumns(rows, s.length, u), s: Float32Array.from(s), v: fromColumns(columns, s.length, v) };
-}
-
-/** a x for row-major a [rows, inner]; four columns at a time share the loads of a row. */
-function multiply(a: Float32Array, rows: number, x: Columns): Float64Array[] {
-  const inner = x[0]?.length ?? 0;
-  const out = x.map(() => new Float64Array(rows));
-  for (let j = 0; j < x.length; j += 4) {
-    const [x0, x1, x2, x3] = [x[j]!, x[j + 1] ?? x[j]!, x[j + 2] ?? x[j]!, x[j + 3] ?? x[j]!];
-    for (let i = 0; i < rows; i++) {
-      let [s0, s1, s2, s3] = [0, 0, 0, 0];
-      for (let p = 0, at = i * inner; p < inner; p++, at++) {
-        const value = a[at]!;
-        s0 += value * x0[p]!;
-        s1 += value * x1[p]!;
-        s2 += value * x2[p]!;
-        s3 += value * x3[p]!;
-      }
-      out[j]![i] = s0;
-      if (j + 1 < x.length) out[j + 1]![i] = s1;
-      if (j + 2 < x.length) out[j + 2]![i] = s2;
-      if (j + 3 < x.length) out[j + 3]![i] = s3;
-    }
-  }
-  return out;
-}
-
-/** x w: the columns of x [rows, k] mixed by each column of w [k, n]. */
-function combine(rows: number, x: Columns, w: Columns): Float64Array[] {
-  return w.map((weights) => {
-    const sum = new Float64Array(rows);
-    x.forEach((column, p) => {
-      const weight = weights[p]!;
-      for (let i = 0; i < rows; i++) sum[i]! += weight * column[i]!;
-    });
-    return sum;
-  });
-}
-
-/** x - beta v (v^T x) from row `start` on, in place. */
-function reflect(x: Float64Array, v: Float64Array, beta: number, start: number): void {
-  let dot = 0;
-  for (let i = start; i < x.length; i++) dot += v[i]! * x[i]!;
-  dot *= beta;
-  for (let i = start; i < x.length; i++) x[i]! -= dot * v[i]!;
-}
-
-function householder(rows: number, columns: Columns): { readonly q: Float64Array[]; readonly r: Float64Array[] } {
-  const k = Math.min(rows, columns.length);
-  const work = columns.map((column) => column.slice());
-  const reflectors: { readonly v: Float64Array; readonly beta: number }[] = [];
-  for (let j = 0; j < k; j++) {
-    const v = work[j]!.slice().fill(0, 0, j);
-    const norm = Math.sqrt(v.reduce((sum, value) => sum + value * value, 0));
-    v[j]! += v[j]! < 0 ? -norm : norm;
-    const beta = norm === 0 ? 0 : 1 / (norm * Math.abs(v[j]!)); // 2 / |v|^2
-    for (let c = j; c < work.length; c++) reflect(work[c]!, v, beta, j);
-    reflectors.push({ v, beta });
-  }
-  const signs = Array.from({ length: k }, (_, j) => (work[j]![j]! < 0 ? -1 : 1));
-  const q = signs.map((sign, j) => {
-    const column = new Float64Array(rows);
-    column[j] = sign;
-    for (let i = j; i >= 0; i--) reflect(column, reflectors[i]!.v, reflectors[i]!.beta, i);
-    return column;
-  });
-  const r = work.map((column, j) => column.slice(0, k).map((value, i) => (i > j ? 0 : signs[i]! * value)));
-  return { q, r };
-}
-
-interface ThinSvd {
-  readonly u: Columns;
-  readonly s: Float64Array;
-  readonly v: Columns;
-}
-
-function thinSvd(rows: number, columns: number, a: Columns): ThinSvd {
-  if (rows < columns) {
-    const { u, s, v } = thinSvd(columns, rows, rowsOf(rows, a));
-    return { u: v, s, v: u };
-  }
-  // a = q r, and Jacobi makes r^T w = x with orthogonal columns: a = (q w) |x| (x / |x|)^T. r^T converges faster than r.
-  const { q, r } = householder(rows, a);
-  const x = rowsOf(columns, r);
-  const w = Array.from({ length: columns }, (_, j) => new Float64Array(columns).fill(1, j, j + 1));
-  rotateUntilOrthogonal(x, w);
-  const norms = x.map((column) => Math.sqrt(column.reduce((sum, value) => sum + value * value, 0)));
-  const order = norms.map((_, j) => j).sort((i, j) => norms[j]! - norms[i]!);
-  const rounding = 2 ** -52 * rows * (norms[order[0]!] ?? 0);
-  const s = Float64Array.from(order, (j) => (norms[j]! > rounding ? norms[j]! : 0));
-  const directions = order.map((j, i) => x[j]!.map((value) => (s[i] === 0 ? 0 : value / norms[j]!)));
-  const leading = order.map((j) => w[j]!);
-  return { u: combine(rows, q, leading), s, v: householder(columns, directions).q };
-}
-
-/** Rotates pairs of columns of x, and those of w alike, until every pair of x is orthogonal. */
-function rotateUntilOrthogonal(x: Columns, w: Columns): void {
-  for (let sweep = 0, turned = true; turned && sweep < 60; sweep++) {
-    turned = false;
-    for (let i = 0; i < x.length; i++) {
-      for (let j = i + 1; j < x.length; j++) {
-        const [a, b] = [x[i]!, x[j]!];
-        let [aa, bb, ab] = [0, 0, 0];
-        for (let p = 0; p < a.length; p++) {
-          aa += a[p]! * a[p]!;
-          bb += b[p]! * b[p]!;
-          ab += a[p]! * b[p]!;
-        }
-        if (Math.abs(ab) <= 1e-13 * Math.sqrt(aa * bb)) continue;
-        turned = true;
-        const zeta = (bb - aa) / (2 * ab);
-        const tangent = (zeta < 0 ? -1 : 1) / (Math.abs(zeta) + Math.hypot(1, zeta));
-        const cosine = 1 / Math.sqrt(1 + tangent * tangent);
-        rotate(a, b, cosine, cosine * tangent);
-        rotate(w[i]!, w[j]!, cosine, cosine * tangent);
-      }
-    }
-  }
-}
-
-function rotate(a: Float64Array, b: Float64Array, cosine: number, sine: number): void {
-  for (let p = 0; p < a.length; p++) {
-    const [left, right] = [a[p]!, b[p]!];
-    a[p] = cosine * left - sine * right;
-    b[p] = sine * left + cosine * right;
-  }
 }
