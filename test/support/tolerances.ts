@@ -102,3 +102,15 @@ export const linearAlgebraTolerance = {
   // Condition number 100 of a system rounded to float32.
   solve: 1e-5,
 } as const;
+
+/** Closed-form merges against dense float64. */
+export const mergeTolerance = {
+  // Relative L2 error of a projected delta: products of factors rounded to float32. Measured 5e-8 to 2e-7.
+  projected: 1e-6,
+  // Relative L2 error of a routed delta: moments rounded to float32 times the condition number of G. Measured 2e-5 at ridge 1e-4.
+  routed: 1e-4,
+  // Relative L2 error of an expert's answer where experts are separable: the ridge of 1e-6 pulls towards 0.
+  separable: 1e-5,
+  // Relative L2 error of stacked or cut factors multiplied back. Measured 9e-8.
+  baked: 1e-6,
+} as const;
