@@ -85,7 +85,7 @@ export async function generateImage(
     const image = await clock.time('decodeMs', () => decode(model, latent, availableBytes, context, warn));
     stage('saving', 'Writing the file');
     const pixels = toPixels(image);
-    const path = await savePicture(pixels, { settings, checkpoint: model.checkpoint, seed, index });
+    const path = await savePicture(pixels, { settings, checkpoint: model.checkpoint, mixture, seed, index });
     const picture = { path, seed, width: pixels.width, height: pixels.height };
     pictures.push(picture);
     context.emit({ kind: 'picture', picture });

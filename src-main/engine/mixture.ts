@@ -4,7 +4,7 @@ import { atLeastOne, factorFeeds, type Layers } from '../mole/expert-feeds.ts';
 import { expertInput, type ExpertGraph } from '../mole/expert-layers.ts';
 import type { Expert } from '../mole/expert.ts';
 import type { GateGroup } from '../mole/groups.ts';
-import { gateFeeds, groupsOf, zeroParameters, type TrainedGate } from '../mole/trained-gate.ts';
+import { gateFeeds, groupsOf, zeroParameters, type ExpertIdentity, type TrainedGate } from '../mole/trained-gate.ts';
 import type { ExpertNetwork, NetworkModule } from '../networks/modules.ts';
 import { floatTensor, type FloatTensor } from '../tensor/tensor.ts';
 
@@ -26,12 +26,16 @@ export interface StackEntry {
   readonly block: (row: string) => number;
   readonly muted: boolean;
   readonly solo: boolean;
+  /** The same in the words of the request, for records in pictures and recipes. */
+  readonly record?: Readonly<Record<string, unknown>>;
 }
 
 export interface MixtureOptions {
   readonly mode: MixtureMode;
   /** With mode `mole`: its experts are those of the entries, in the same order. */
   readonly gate?: TrainedGate;
+  /** The gate's file, for records. */
+  readonly gateFile?: ExpertIdentity;
   /** Who may speak in a row, per entry, instead of mute and solo. */
   readonly masks?: Readonly<Record<string, readonly boolean[]>>;
   /** Steps between turns of mode `switch`. */
@@ -75,6 +79,19 @@ export class Mixture {
     this.mode = options.mode;
     this.gate = options.mode === 'mole' ? options.gate : undefined;
     this.#options = options;
+  }
+
+  /** What a picture's metadata says of the mixture: experts by name and hash, never by path. Undefined without experts. */
+  get record(): Readonly<Record<string, unknown>> | undefined {
+    if (this.entries.length === 0) return undefined;
+    const { masks, switchEvery, gateFile } = this.#options;
+    return {
+      mode: this.mode,
+      experts: this.entries.map(({ expert: { name, sha256 }, record }) => ({ name, sha256, ...record })),
+      ...(gateFile === undefined ? {} : { gate: gateFile }),
+      ...(masks === undefined ? {} : { masks }),
+      ...(switchEvery === undefined ? {} : { switchEvery }),
+    };
   }
 
   /** True when some expert speaks in the text encoder. */

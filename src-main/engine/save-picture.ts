@@ -9,6 +9,7 @@ import { encodePicture } from '../formats/png.ts';
 import { makeFolder, writeNew } from '../formats/write-new.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import { modelHash } from './file-hashes.ts';
+import type { Mixture } from './mixture.ts';
 import type { Pixels } from './pixels.ts';
 
 const extensions = { png: 'png', jpeg: 'jpg', webp: 'webp' } as const;
@@ -16,6 +17,7 @@ const extensions = { png: 'png', jpeg: 'jpg', webp: 'webp' } as const;
 export interface PictureOrigin {
   readonly settings: GenerateSettings;
   readonly checkpoint: Checkpoint;
+  readonly mixture: Mixture;
   /** Of this picture, not of the batch. */
   readonly seed: number;
   /** From 0. */
@@ -47,7 +49,7 @@ export async function savePicture(pixels: Pixels, origin: PictureOrigin): Promis
 
 async function metadataOf(
   pixels: Pixels,
-  { settings, checkpoint, seed }: PictureOrigin,
+  { settings, checkpoint, mixture, seed }: PictureOrigin,
 ): Promise<{ infotext: string; mole: unknown }> {
   const hash = await modelHash(checkpoint.path);
   const sampler = samplers[settings.sampler];
@@ -69,6 +71,9 @@ async function metadataOf(
     ...(settings.init === undefined ? {} : { denoisingStrength: settings.init.strength }),
     clipSkip: settings.clipSkip,
     rng: 'CPU',
+    ...(mixture.entries.length === 0
+      ? {}
+      : { loraHashes: loraHashes(mixture), extra: { 'Expert mode': mixture.mode } }),
     version: 'MoLE Atelier',
   });
   // Paths and folders stay out: a shared picture must not tell where its maker keeps files.
@@ -92,7 +97,16 @@ async function metadataOf(
       height: pixels.height,
       ...(init === undefined ? {} : { init: { strength: init.strength } }),
     },
+    ...(mixture.record === undefined ? {} : { mix: mixture.record }),
     model: { name: checkpoint.name, ...(hash === undefined ? {} : { hash }), separateVae: settings.vae !== undefined },
   };
   return { infotext, mole };
+}
+
+/** A1111's names and hashes of the experts that it could find again. */
+function loraHashes({ entries }: Mixture): readonly { readonly name: string; readonly hash: string }[] {
+  return entries.flatMap(({ expert: { name, shortHash } }) =>
+    // A comma or a colon in a name would end the field for its readers.
+    shortHash === undefined ? [] : [{ name: name.replace(/[,:"]/g, ' '), hash: shortHash }],
+  );
 }

@@ -19,6 +19,8 @@ export interface Expert {
   readonly name: string;
   /** Hex SHA-256 of the whole file: what gate files and recipes know it by. */
   readonly sha256: string;
+  /** A1111's hash of a LoRA, 12 hex digits, where known: how picture metadata names it. */
+  readonly shortHash?: string;
   /** By module name, per network. */
   readonly layers: Readonly<Record<ExpertNetwork, ReadonlyMap<string, LowRank>>>;
 }
