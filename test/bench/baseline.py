@@ -1,6 +1,6 @@
 """diffusers and transformers on the CPU: one measurement in a fresh process, as one line of JSON.
 
-Usage: baseline.py unet|unet16|vae|text FOLDER ROUNDS THREADS, or baseline.py evict FILE, which drops FILE from the page cache (Linux).
+Usage: baseline.py unet|unet16|peft|vae|text FOLDER ROUNDS THREADS, or baseline.py evict FILE, which drops FILE from the page cache (Linux).
 """
 import json
 import os
@@ -23,11 +23,37 @@ import transformers
 
 torch.set_num_threads(threads)
 start = time.perf_counter()
-if what.startswith("unet"):
+if what in ("unet", "unet16"):
     # The half-precision file is computed in float32, as diffusers does on a CPU unless told otherwise.
     net = diffusers.UNet2DConditionModel.from_pretrained(folder / what, torch_dtype=torch.float32).eval()
     x, t, c = torch.randn(1, 4, 64, 64), torch.tensor([500.0]), torch.randn(1, 77, 768)
     step = lambda: net(x, t, c)
+elif what == "peft":
+    # The same layers and ranks as measure-experts.ts: plain steps first, then three adapters, unfused, weight 1/3 each.
+    from peft import LoraConfig
+
+    net = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32).eval()
+    x, t, c = torch.randn(1, 4, 64, 64), torch.tensor([500.0]), torch.randn(1, 77, 768)
+    step = lambda: net(x, t, c)
+    plain = []
+    with torch.no_grad():
+        for _ in range(rounds + 1):
+            begin = time.perf_counter()
+            step()
+            plain.append((time.perf_counter() - begin) * 1000)
+    for name in ("a", "b", "c"):
+        net.add_adapter(LoraConfig(r=16, lora_alpha=16, init_lora_weights=False, target_modules=[
+            "to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2"]), adapter_name=name)
+    net.set_adapters(["a", "b", "c"], [1 / 3] * 3)
+    net.eval()
+    mixed = []
+    with torch.no_grad():
+        for _ in range(rounds + 1):
+            begin = time.perf_counter()
+            step()
+            mixed.append((time.perf_counter() - begin) * 1000)
+    print(json.dumps({"plain": plain[1:], "peft3": mixed[1:]}))
+    sys.exit()
 elif what == "vae":
     vae = diffusers.AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32).eval()
     z = torch.randn(1, 4, 64, 64)

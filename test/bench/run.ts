@@ -156,6 +156,43 @@ if (python !== undefined) {
   }
 }
 
+if (python !== undefined) {
+  type Times = Readonly<Record<string, readonly number[]>>;
+  const experts = lastJson(
+    text(process.execPath, [join(here, 'measure-experts.js'), values.folder, values.rounds, values.threads]),
+  ) as unknown as Times;
+  const peft = lastJson(
+    text(python, [join(bench, 'baseline.py'), 'peft', values.folder, values.rounds, values.threads]),
+  ) as unknown as Times;
+  const plain = median(experts['plain']!);
+  const ratio = (name: string): number => median(experts[name]!) / plain;
+  row('UNet step without experts, in the run below', seconds(plain), seconds(median(peft['plain']!)), undefined, '');
+  for (const [name, what, target] of [
+    ['mole3', '— three rank-16 experts, MoLE gates (pooled, block): against the step without', 1.12],
+    ['mole6', '— six', 1.2],
+    ['sum3', '— three, plain sum', undefined],
+    ['naive3', "— three, gates in the paper's naive form", undefined],
+  ] as const) {
+    const met = target === undefined ? undefined : ratio(name) <= target;
+    row(
+      what,
+      `${seconds(median(experts[name]!))}, ${ratio(name).toFixed(3)}x`,
+      '',
+      undefined,
+      target === undefined ? '' : `${target}x`,
+      met,
+    );
+  }
+  const peftRatio = median(peft['peft3']!) / median(peft['plain']!);
+  row(
+    '— three, plain sum, diffusers with PEFT: against its own step without',
+    '',
+    `${seconds(median(peft['peft3']!))}, ${peftRatio.toFixed(3)}x`,
+    undefined,
+    '',
+  );
+}
+
 const scratch = mkdtempSync(join(tmpdir(), 'atelier-bench-'));
 const cli = (...args: readonly string[]): { readonly wallMs: number; readonly output: string } => {
   const start = performance.now();
