@@ -7,6 +7,8 @@ export interface Flag {
   readonly type: 'string' | 'boolean';
   /** What the value is called in help, e.g. PATH. */
   readonly value?: string;
+  /** May be given several times; otherwise the last one counts. */
+  readonly repeats?: boolean;
   readonly help: string;
 }
 
@@ -26,10 +28,16 @@ export class ParsedArguments {
     this.positionals = positionals;
   }
 
-  /** The value of --`name`; undefined when it was not given. */
+  /** The value of --`name`, the last one of a flag that repeats; undefined when it was not given. */
   text(name: string): string | undefined {
+    return this.texts(name).at(-1);
+  }
+
+  /** The values of a flag that repeats, in order. */
+  texts(name: string): readonly string[] {
     const value = this.#values[name];
-    return typeof value === 'string' ? value : undefined;
+    if (Array.isArray(value)) return value as readonly string[];
+    return typeof value === 'string' ? [value] : [];
   }
 
   /** The same, required. Throws UsageError. */
@@ -83,7 +91,9 @@ export function parseArguments(args: readonly string[], flags: Flags): ParsedArg
           `--${token.name} needs a value (${flag.value ?? 'TEXT'}). One that begins with a dash is written --${token.name}=VALUE.`,
         );
       }
-      values[token.name] = token.value;
+      const earlier = values[token.name];
+      if (flag.repeats === true) values[token.name] = [...((earlier ?? []) as readonly string[]), token.value];
+      else values[token.name] = token.value;
     }
   }
   return new ParsedArguments(values, positionals);

@@ -14,6 +14,7 @@ import { generateWithRetry, withSeed } from '../client/generate-with-retry.ts';
 import { UsageError, type ParsedArguments } from './arguments.ts';
 import { bundledModel } from './bundled-model.ts';
 import type { Command } from './command.ts';
+import { expertFlags, expertNotes, mixFlagName, mixOf } from './expert-flags.ts';
 import { showTime } from './progress.ts';
 
 /** Fields of the request by the flag that sets them, for messages. */
@@ -30,7 +31,8 @@ const flagOfField: Readonly<Record<string, string>> = {
   'output.format': '--format',
   'output.quality': '--quality',
 };
-const flagName = (field: string): string => flagOfField[field] ?? `--${field}`;
+const flagName = (field: string): string =>
+  field.startsWith('mix.') ? mixFlagName(field.slice('mix.'.length)) : (flagOfField[field] ?? `--${field}`);
 
 export const generateCommand: Command = {
   name: 'generate',
@@ -64,6 +66,7 @@ export const generateCommand: Command = {
     },
     init: { type: 'string', value: 'PICTURE', help: 'start from this picture (img2img)' },
     strength: { type: 'string', value: 'X', help: 'how much of --init to redraw, 0 to 1 (default 0.6)' },
+    ...expertFlags,
     device: { type: 'string', value: 'NAME', help: `${deviceChoices.join(', ')} (default auto)` },
     threads: { type: 'string', value: 'N', help: 'of the processor (default: one per physical core)' },
     prediction: {
@@ -86,10 +89,11 @@ export const generateCommand: Command = {
     },
     'no-metadata': { type: 'boolean', help: 'write no prompt and no settings into the file' },
   },
+  notes: expertNotes,
   examples: [
     'atelier generate --prompt "a red apple, noto style"',
     'atelier generate --model ~/models/v1-5.safetensors --prompt "a lighthouse" --seed 42 --steps 30 --batch 4 --out pictures',
-    'atelier generate --prompt "a cat" --init sketch.png --strength 0.5 --out cat.png',
+    'atelier generate --prompt "a cat" --expert ink.safetensors:0.8 --expert cat.safetensors --gate ink-cat.mole.safetensors',
     'atelier generate --prompt "a house" --json | jq -r "select(.kind == \\"result\\").result.pictures[].path"',
   ],
   async run({ args, client, terminal, signal }) {
@@ -151,6 +155,7 @@ export function generateRequestOf(args: ParsedArguments): GenerateRequest {
     batch: args.number('batch'),
     clipSkip: args.number('clip-skip'),
     init: init === undefined ? undefined : withoutUndefined({ picture: init, strength }),
+    mix: mixOf(args),
     device: args.text('device')?.toLowerCase() as GenerateRequest['device'],
     threads: args.number('threads'),
     prediction: args.text('prediction') as GenerateRequest['prediction'],

@@ -6,6 +6,7 @@ import { deviceChoices, type DeviceChoice } from '../contract/generation.ts';
 import { nearest, UsageError, type ParsedArguments } from './arguments.ts';
 import { bundledModel } from './bundled-model.ts';
 import type { Command, CommandContext } from './command.ts';
+import { expertFlags, expertNotes, mixFlagName, mixOf } from './expert-flags.ts';
 
 export const networkCommand: Command = {
   name: 'network',
@@ -21,6 +22,8 @@ export const networkCommand: Command = {
     in: { type: 'string', value: 'FILE', help: '.safetensors file with the inputs' },
     out: { type: 'string', value: 'FILE', help: '.safetensors file for the outputs' },
     'clip-skip': { type: 'string', value: 'N', help: 'for text-encoder, from 1 (default 1)' },
+    ...expertFlags,
+    'gates-out': { type: 'string', value: 'FILE', help: '.safetensors file for the values of the gates, for unet' },
     device: { type: 'string', value: 'NAME', help: `${deviceChoices.join(', ')} (default auto)` },
     'seed-noise': {
       type: 'string',
@@ -35,16 +38,27 @@ export const networkCommand: Command = {
     '  unet           sample [1, C, H, W], timestep [1], encoder_hidden_states [1, T, D]',
     '  vae-encoder    sample [1, 3, H, W], -1 to 1',
     '  vae-decoder    latent [1, C, H, W]',
+    '',
+    ...expertNotes,
   ],
   examples: [
     'atelier network unet --model ~/models/v1-5.safetensors --in inputs.safetensors --out outputs.safetensors',
+    'atelier network unet --in inputs.safetensors --out outputs.safetensors --expert a.safetensors --expert b.safetensors --gate ab.mole.safetensors --gates-out gates.safetensors',
     'atelier network text-encoder --in ids.safetensors --out states.safetensors --clip-skip 2',
     'atelier network --seed-noise 42 --shape 1,4,64,64 --out noise.safetensors',
   ],
   run: (context) => (context.args.text('seed-noise') === undefined ? runNetwork(context) : writeNoise(context)),
 };
 
+/** Fields of the request by the flag that sets them, for messages. */
+function flagName(field: string): string {
+  if (field.startsWith('mix.')) return mixFlagName(field.slice('mix.'.length));
+  return { clipSkip: '--clip-skip', gatesOut: '--gates-out' }[field] ?? `--${field}`;
+}
+
 async function runNetwork({ args, client, terminal, signal }: CommandContext): Promise<undefined> {
+  const mix = mixOf(args);
+  const gatesOut = args.text('gates-out');
   const request = {
     network: nameOf(args),
     model: resolve(args.text('model') ?? bundledModel()),
@@ -53,8 +67,10 @@ async function runNetwork({ args, client, terminal, signal }: CommandContext): P
     device: args.text('device') as DeviceChoice | undefined,
     clipSkip: args.number('clip-skip'),
     ...(args.text('vae') === undefined ? {} : { vae: resolve(args.required('vae')) }),
+    ...(mix === undefined ? {} : { mix }),
+    ...(gatesOut === undefined ? {} : { gatesOut: resolve(gatesOut) }),
   };
-  checkParams('network', request, (field) => (field === 'clipSkip' ? '--clip-skip' : `--${field}`));
+  checkParams('network', request, flagName);
   const result = await client.request('network', request, { signal });
   terminal.result({ ...result, output: request.output });
   const outputs = Object.entries(result.outputs).map(([name, shape]) => `${name} [${shape.join(', ')}]`);
