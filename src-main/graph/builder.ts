@@ -28,6 +28,33 @@ export class GraphBuilder {
     this.#name = name;
   }
 
+  /** A builder that goes on where `graph` ends, on the same values. Its outputs stay outputs. */
+  static extend(graph: Graph): GraphBuilder {
+    const builder = new GraphBuilder(graph.name);
+    builder.#inputs.push(...graph.inputs);
+    builder.#outputs.push(...graph.outputs);
+    builder.#nodes.push(...graph.nodes);
+    for (const initializer of graph.initializers) {
+      builder.#initializers.push(initializer);
+      const { value } = initializer;
+      if (initializer.kind === 'inline' && value.dtype === 'int64') {
+        builder.#integers.set(value, Array.from(initializer.data, Number));
+      }
+    }
+    const values = [...graph.inputs, ...graph.initializers.map(({ value }) => value)];
+    for (const { name, outputs } of graph.nodes) {
+      builder.#names.add(name);
+      values.push(...outputs);
+    }
+    for (const { name } of values) builder.#names.add(name);
+    return builder;
+  }
+
+  /** The integers of a constant made by `integers` (axes, shapes), or undefined. */
+  integersOf(value: Value): readonly number[] | undefined {
+    return this.#integers.get(value);
+  }
+
   /** Runs `body` with `name` appended to the names of the nodes it makes: scopes read like module paths. */
   scope<T>(name: string, body: () => T): T {
     const outer = this.#scope;
@@ -151,6 +178,7 @@ export class GraphBuilder {
   Sin = (x: Value): Value => this.#one('Sin', [x]);
   Cos = (x: Value): Value => this.#one('Cos', [x]);
   Tanh = (x: Value): Value => this.#one('Tanh', [x]);
+  Erf = (x: Value): Value => this.#one('Erf', [x]);
   Sigmoid = (x: Value): Value => this.#one('Sigmoid', [x]);
   Relu = (x: Value): Value => this.#one('Relu', [x]);
   /** x Phi(x), with the exact error function unless `approximate` is 'tanh'. */
@@ -163,6 +191,8 @@ export class GraphBuilder {
   Div = (a: Value, b: Value): Value => this.#one('Div', [a, b]);
   Pow = (a: Value, b: Value): Value => this.#one('Pow', [a, b]);
   Max = (a: Value, b: Value): Value => this.#one('Max', [a, b]);
+  Greater = (a: Value, b: Value): Value => this.#one('Greater', [a, b]);
+  Where = (condition: Value, a: Value, b: Value): Value => this.#one('Where', [condition, a, b]);
 
   MatMul = (a: Value, b: Value): Value => this.#one('MatMul', [a, b]);
   /** a @ b (+ c) on matrices, either side transposed first. */
@@ -212,6 +242,9 @@ export class GraphBuilder {
   Gather = (x: Value, indices: Value, axis = 0): Value => this.#one('Gather', [x, indices], { axis });
   Unsqueeze = (x: Value, axes: readonly number[]): Value => this.#one('Unsqueeze', [x, this.integers(axes)]);
   Squeeze = (x: Value, axes: readonly number[]): Value => this.#one('Squeeze', [x, this.integers(axes)]);
+  Expand = (x: Value, shape: readonly number[]): Value => this.#one('Expand', [x, this.integers(shape)]);
+  /** Zeros around x: `pads` are the sizes before each axis, then those after each. */
+  Pad = (x: Value, pads: readonly number[]): Value => this.#one('Pad', [x, this.integers(pads)], { mode: 'constant' });
   /** Nearest-neighbour upsampling of [B, C, H, W] by an integer factor in H and W. */
   Resize = (x: Value, factor: number): Value => {
     const scales = this.constant([1, 1, factor, factor]);

@@ -1,0 +1,79 @@
+// Gradients of matrix products. Y = A B: dA = G B^T, dB = A^T G. Attention is differentiated through its scores, which are
+// computed again instead of kept.
+import type { GraphBuilder } from '../../graph/builder.ts';
+import type { Value } from '../../graph/ir.ts';
+import { sizes, type RuleTable } from '../rule.ts';
+
+export const linearRules = {
+  MatMul: ({ b, grad, input, wanted }) => {
+    const [a, w] = [input(0), input(1)];
+    const matrix = w.shape.length === 2;
+    return [
+      wanted(0) ? b.MatMul(grad(), transposed(b, w)) : undefined,
+      // A matrix that served a whole batch: one product over all rows instead of one per row.
+      wanted(1)
+        ? matrix
+          ? b.Gemm(rows(b, a), rows(b, grad()), undefined, { transA: true })
+          : b.MatMul(transposed(b, a), grad())
+        : undefined,
+    ];
+  },
+
+  // Y = op(A) op(B) + C
+  Gemm: ({ b, grad, input, wanted, node }) => {
+    const [transA, transB] = [node.attributes['transA'] === 1, node.attributes['transB'] === 1];
+    const [a, w] = [input(0), input(1)];
+    const dA = transA
+      ? () => b.Gemm(w, grad(), undefined, { transA: transB, transB: true }) // op(B) G^T
+      : () => b.Gemm(grad(), w, undefined, { transB: !transB }); // G op(B)^T
+    const dB = transB
+      ? () => b.Gemm(grad(), a, undefined, { transA: true, transB: transA }) // G^T op(A)
+      : () => b.Gemm(a, grad(), undefined, { transA: !transA }); // op(A)^T G
+    return [wanted(0) ? dA() : undefined, wanted(1) ? dB() : undefined, wanted(2) ? grad() : undefined];
+  },
+
+  /**
+   * P = softmax(Q K^T s), Y = P V per head: dV = P^T G, dP = G V^T, dS = P (dP - sum(dP P)), dQ = s dS K, dK = s dS^T Q.
+   * sum(dP P) over keys is sum(G Y) over the head's width, which is narrower (Dao et al. 2022, arXiv:2205.14135, Eq. 4).
+   */
+  MultiHeadAttention: (context) => {
+    const { b, node, input, output, grad, wanted } = context;
+    const heads = Number(node.attributes['num_heads']);
+    const split = (x: Value): Value => splitHeads(b, x, heads); // [B, T, D] -> [B, N, T, D/N]
+    const [q, k, v, g] = [split(input(0)), split(input(1)), split(input(2)), split(grad())];
+    const scale = b.constant(1 / Math.sqrt(sizes(q)[3]!));
+    const p = b.Softmax(b.MatMul(b.Mul(q, scale), transposed(b, k)));
+    const merge = (x: Value): Value => mergeHeads(b, x);
+    const dV = wanted(2) ? merge(b.MatMul(transposed(b, p), g)) : undefined;
+    if (!wanted(0) && !wanted(1)) return [undefined, undefined, dV];
+    const dP = b.MatMul(g, transposed(b, v));
+    const carried = b.ReduceSum(b.Mul(g, split(output())), [3]); // [B, N, T, 1]
+    const dS = b.Mul(p, b.Sub(dP, carried));
+    return [
+      wanted(0) ? merge(b.Mul(b.MatMul(dS, k), scale)) : undefined,
+      wanted(1) ? merge(b.Mul(b.MatMul(transposed(b, dS), q), scale)) : undefined,
+      dV,
+    ];
+  },
+} satisfies RuleTable;
+
+/** The last two axes exchanged. */
+function transposed(b: GraphBuilder, x: Value): Value {
+  const axes = x.shape.map((_, axis) => axis);
+  return b.Transpose(x, [...axes.slice(0, -2), axes.at(-1)!, axes.at(-2)!]);
+}
+
+/** [..., n] -> [rows, n]. */
+function rows(b: GraphBuilder, x: Value): Value {
+  return x.shape.length === 2 ? x : b.Reshape(x, [-1, Number(x.shape.at(-1))]);
+}
+
+function splitHeads(b: GraphBuilder, x: Value, heads: number): Value {
+  const [batch, tokens, width] = sizes(x) as readonly [number, number, number];
+  return b.Transpose(b.Reshape(x, [batch, tokens, heads, width / heads]), [0, 2, 1, 3]);
+}
+
+function mergeHeads(b: GraphBuilder, x: Value): Value {
+  const [batch, heads, tokens, size] = sizes(x) as readonly [number, number, number, number];
+  return b.Reshape(b.Transpose(x, [0, 2, 1, 3]), [batch, tokens, heads * size]);
+}
