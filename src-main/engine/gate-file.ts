@@ -8,7 +8,13 @@ import { writeSafetensors } from '../formats/safetensors-write.ts';
 import type { WhenTaken } from '../formats/write-new.ts';
 import { amplitudes, gateForms, timestepWidth } from '../mole/gate.ts';
 import { granularities } from '../mole/groups.ts';
-import { GateError, type ExpertIdentity, type GroupParameters, type TrainedGate } from '../mole/trained-gate.ts';
+import {
+  GateError,
+  specIn,
+  type ExpertIdentity,
+  type GroupParameters,
+  type TrainedGate,
+} from '../mole/trained-gate.ts';
 import type { ExpertNetwork } from '../networks/modules.ts';
 import { sameShape, showShape } from '../tensor/shape.ts';
 import { floatTensor, type FloatTensor } from '../tensor/tensor.ts';
@@ -100,7 +106,7 @@ export async function readGateFile(path: string): Promise<GateFile> {
             ([n, m, ...more]) => n === count && m === count && more.length === 2,
             `[${count}, ${count}, T, D]`,
           ));
-      const timestep = spec.timestep
+      const timestep = specIn(spec, network).timestep
         ? await read(
             `${key}.timestep`,
             (shape) => sameShape(shape, [timestepWidth, count]),

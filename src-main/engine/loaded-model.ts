@@ -10,7 +10,7 @@ import type { AttentionForm, LayerFactory } from '../networks/layers.ts';
 import { textEncoderModules, unetModules, type ExpertNetwork, type NetworkModule } from '../networks/modules.ts';
 import { taesdDecoder } from '../networks/taesd.ts';
 import { unet } from '../networks/unet.ts';
-import { Session, type HeldInputs, type Provider } from '../runtime/session.ts';
+import { Session, type HeldInputs, type Provider, type SessionOptions } from '../runtime/session.ts';
 import { floatTensor, type FloatTensor, type IntTensor } from '../tensor/tensor.ts';
 import type { Checkpoint, Vae } from './checkpoint.ts';
 import { kindOf, type Mixture, type NetworkMixture, type Rows } from './mixture.ts';
@@ -187,6 +187,24 @@ export class LoadedModel {
     return moments;
   }
 
+  /** The UNet's graph for latents of [height, width], with the caller's layers: what training is built on. */
+  unetGraph(height: number, width: number, textTokens: number, layers: LayerFactory): Graph {
+    const { config, weights } = this.checkpoint.unet;
+    const attention = this.#attention();
+    return unet(config, { ref: (name) => weights.ref(name), height, width, textTokens, attention, layers });
+  }
+
+  /** The text encoder's graph, every layer of it, with the caller's layers. */
+  textGraph(layers: LayerFactory): Graph {
+    const { config, weights } = this.checkpoint.textEncoder;
+    return clipText(config, { ref: (name) => weights.ref(name), layers });
+  }
+
+  /** Opens a graph of the caller's on this model's device; the caller releases it. */
+  openGraph(graph: Graph): Promise<Session> {
+    return Session.open(graph, this.#sessionOptions());
+  }
+
   /** Opens the UNet for latents of [height, width] and `textTokens` text states, if it is not open for them already. */
   openUNet(height: number, width: number, textTokens: number): Promise<Session> {
     const { config, weights } = this.checkpoint.unet;
@@ -309,6 +327,11 @@ export class LoadedModel {
     return inputs;
   }
 
+  #sessionOptions(): SessionOptions {
+    const { provider, threads } = this.device;
+    return { provider, ...(threads === undefined ? {} : { threads }) };
+  }
+
   #attention(): AttentionForm {
     return this.device.fusedAttention ? 'fused' : 'plain';
   }
@@ -317,10 +340,7 @@ export class LoadedModel {
     const open = this.#open.get(role);
     if (open?.key === key) return open.session;
     await this.release(role);
-    const session = await Session.open(graph(), {
-      provider: this.device.provider,
-      ...(this.device.threads === undefined ? {} : { threads: this.device.threads }),
-    });
+    const session = await this.openGraph(graph());
     this.#open.set(role, { key, session });
     return session;
   }

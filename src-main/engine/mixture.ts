@@ -4,7 +4,14 @@ import { atLeastOne, factorFeeds, type Layers } from '../mole/expert-feeds.ts';
 import { expertInput, type ExpertGraph } from '../mole/expert-layers.ts';
 import type { Expert } from '../mole/expert.ts';
 import type { GateGroup } from '../mole/groups.ts';
-import { gateFeeds, groupsOf, zeroParameters, type ExpertIdentity, type TrainedGate } from '../mole/trained-gate.ts';
+import {
+  gateFeeds,
+  groupsOf,
+  specIn,
+  zeroParameters,
+  type ExpertIdentity,
+  type TrainedGate,
+} from '../mole/trained-gate.ts';
 import type { ExpertNetwork, NetworkModule } from '../networks/modules.ts';
 import { floatTensor, type FloatTensor } from '../tensor/tensor.ts';
 
@@ -143,7 +150,7 @@ export class Mixture {
     if (this.gate === undefined) return { key, graph: base, fixed, groups: [] };
     // A gate file without this network: what its experts say there is mixed evenly.
     const known = this.gate.networks[network];
-    const spec = known === undefined ? uniformSpec : this.gate.spec;
+    const spec = known === undefined ? uniformSpec : specIn(this.gate.spec, network);
     const groups = groupsOf(modules, layers, spec);
     if (groups.length === 0) return { key, graph: base, fixed, groups };
     const gate =

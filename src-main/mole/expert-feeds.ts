@@ -80,7 +80,7 @@ export function foldPaperGate(group: GateGroup, e: FloatTensor, experts: Layers)
       const up = layer.up.data; // [out, r]
       for (let to = 0; to < count; to++) {
         for (let t = 0; t < tokens!; t++) {
-          const row = ((to * count + expert) * tokens! + t) * width! + first;
+          const row = ((to * count + expert) * tokens! + t) * width + first;
           for (let r = 0; r < rank; r++) {
             let sum = 0;
             for (let o = 0; o < outFeatures; o++) sum += e.data[row + o]! * up[o * rank + r]!;
@@ -94,4 +94,41 @@ export function foldPaperGate(group: GateGroup, e: FloatTensor, experts: Layers)
     first += outFeatures;
   }
   return feeds;
+}
+
+/** The adjoint of `foldPaperGate`: dL/d e [N, N, T, D] from dL/d folded of each reader. Throws a RangeError when one is missing. */
+export function unfoldPaperGradient(
+  group: GateGroup,
+  tokens: number,
+  gradients: Readonly<Record<string, FloatTensor>>,
+  experts: Layers,
+): FloatTensor {
+  const count = experts.length;
+  const { width } = group;
+  const e = new Float32Array(count * count * tokens * width);
+  let first = 0;
+  for (const { name, outFeatures } of group.readers) {
+    const folded = gradients[gateInput.folded(name)];
+    if (folded === undefined) throw new RangeError(`The gradient of ${gateInput.folded(name)} is missing.`);
+    const ranks = folded.shape[0]! / tokens;
+    let start = 0;
+    experts.forEach((layers, expert) => {
+      const layer = layers.get(name);
+      if (layer === undefined) return;
+      const rank = rankOf(layer);
+      const up = layer.up.data; // [out, r]
+      for (let to = 0; to < count; to++) {
+        for (let t = 0; t < tokens; t++) {
+          const row = ((to * count + expert) * tokens + t) * width + first;
+          for (let r = 0; r < rank; r++) {
+            const g = folded.data[(t * ranks + start + r) * count + to]!;
+            for (let o = 0; o < outFeatures; o++) e[row + o]! += g * up[o * rank + r]!;
+          }
+        }
+      }
+      start += rank;
+    });
+    first += outFeatures;
+  }
+  return floatTensor([count, count, tokens, width], e);
 }

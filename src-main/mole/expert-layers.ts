@@ -35,6 +35,9 @@ export const expertInput = {
 /** Name of the output with the effective gates [B, G, N], groups in order. */
 export const gatesOutput = 'gates';
 
+/** Name of the output with the gates before masks and gains [B, G, N]: what the balance loss is taken of. */
+export const softmaxOutput = 'gate_softmax';
+
 /** Name of the output with the second moments E[u u^T] [R, R] of a layer, u = A_cat h, the mean over batch and tokens. */
 export const momentsOutput = (module: string): string => `${module}.moments`;
 
@@ -47,6 +50,8 @@ export interface ExpertGraph {
   readonly rowOf: (module: string) => number;
   /** Without it the weights alone decide. */
   readonly gate?: { readonly spec: GateSpec; readonly groups: readonly GateGroup[] };
+  /** Also returns the gates before masks and gains, for training. */
+  readonly softmax?: boolean;
   /** Also returns the second moments of every branch, which SSR-Merge is computed from. */
   readonly moments?: boolean;
 }
@@ -126,7 +131,10 @@ class Branches {
     if (gating === undefined) return;
     const b = this.#b;
     const rows = gating.groups.map(({ members }, index) => b.Unsqueeze(this.#masked(index, members[0]!.name), [1]));
-    b.output(gatesOutput, rows.length === 1 ? rows[0]! : b.Concat(rows, 1));
+    const stacked = (values: readonly Value[]): Value => (values.length === 1 ? values[0]! : b.Concat(values, 1));
+    b.output(gatesOutput, stacked(rows));
+    if (this.#graph.softmax !== true) return;
+    b.output(softmaxOutput, stacked(gating.groups.map((_, index) => b.Unsqueeze(this.#gates.get(index)!, [1]))));
   }
 
   /** Declares E[u u^T] of every layer as an output [R, R]. */

@@ -33,6 +33,10 @@ export interface TrainedGate {
   readonly networks: Readonly<Partial<Record<ExpertNetwork, readonly GroupParameters[]>>>;
 }
 
+/** The spec as it holds in a network: text encoders have no timestep to read. */
+export const specIn = (spec: GateSpec, network: ExpertNetwork): GateSpec =>
+  network === 'unet' ? spec : { ...spec, timestep: false };
+
 /** The experts and the gate do not belong together; the message says which, and what to do. */
 export class GateError extends Error {
   override readonly name = 'GateError';

@@ -1,0 +1,257 @@
+// What learns in gate training: the gates of both networks, between the three forms they have: arrays for the optimiser, inputs of
+// the graph, and the gate file.
+import { FailureError } from '../contract/failure.ts';
+import { foldPaperGate, unfoldPaperGradient, type Layers } from '../mole/expert-feeds.ts';
+import type { Expert } from '../mole/expert.ts';
+import { gateInput, type GateSpec } from '../mole/gate.ts';
+import type { GateGroup } from '../mole/groups.ts';
+import { groupsOf, specIn, zeroParameters, type GroupParameters, type TrainedGate } from '../mole/trained-gate.ts';
+import { textEncoderModules, type ExpertNetwork, type NetworkModule } from '../networks/modules.ts';
+import { floatTensor, type FloatTensor } from '../tensor/tensor.ts';
+import type { Arrays } from '../training/optimizer.ts';
+import type { LoadedModel } from './loaded-model.ts';
+import { Mixture, type StackEntry } from './mixture.ts';
+import type { TrainingImage } from './training-images.ts';
+import type { TrainedNetwork } from './training-session.ts';
+
+/** An expert of the stack and the prompts that are its own. */
+export interface GateExpert {
+  readonly expert: Expert;
+  readonly weight: number;
+  readonly textWeight: number;
+  readonly prompts: readonly string[];
+}
+
+export function stackEntry({ expert, weight, textWeight }: GateExpert): StackEntry {
+  return { expert, weight: () => weight, textWeight, block: () => 1, muted: false, solo: false };
+}
+
+/** The gates of both networks between the file's form, the optimiser's arrays and the graph's inputs. */
+export class GateLearner {
+  readonly #model: LoadedModel;
+  readonly #experts: readonly GateExpert[];
+  readonly #spec: GateSpec;
+  readonly #parts: readonly {
+    readonly network: ExpertNetwork;
+    readonly modules: readonly NetworkModule[];
+    readonly layers: Layers;
+    readonly groups: readonly GateGroup[];
+  }[];
+  readonly #tokens: (group: GateGroup) => number;
+  readonly #textGates: boolean;
+
+  constructor(
+    model: LoadedModel,
+    experts: readonly GateExpert[],
+    spec: GateSpec,
+    textGates: boolean,
+    images: readonly TrainingImage[],
+  ) {
+    this.#model = model;
+    this.#experts = experts;
+    this.#spec = spec;
+    this.#textGates = textGates;
+    const modulesOf = {
+      unet: model.unetModules,
+      text_encoder: textEncoderModules(model.checkpoint.textEncoder.config),
+    };
+    this.#parts = (['unet', 'text_encoder'] as const).flatMap((network) => {
+      const layers = experts.map(({ expert }) => expert.layers[network]);
+      const groups = groupsOf(modulesOf[network], layers, spec);
+      return groups.length === 0 ? [] : [{ network, modules: modulesOf[network], layers, groups }];
+    });
+    this.#tokens = tokensOf(model, images[0]!, spec);
+    if (spec.form === 'paper' && new Set(images.map(({ bucket }) => bucket)).size > 1) {
+      throw new FailureError({
+        kind: 'bad-request',
+        message:
+          "The paper's form has a number for every position, so all pictures must have one size: leave --buckets out, or choose the pooled form.",
+      });
+    }
+  }
+
+  get parameterCount(): number {
+    return Object.values(this.start()).reduce((sum, { length }) => sum + length, 0);
+  }
+
+  /** Zeros: the uniform mix. */
+  start(): Arrays {
+    const arrays: Record<string, Float32Array> = {};
+    for (const { network, groups } of this.#trained()) {
+      const spec = specIn(this.#spec, network);
+      for (const { name, weight, timestep } of zeroParameters(groups, spec, this.#experts.length, this.#tokens)) {
+        arrays[`${network}/${gateInput.weight(name)}`] = weight.data;
+        if (timestep !== undefined) arrays[`${network}/${gateInput.timestep(name)}`] = timestep.data;
+      }
+      arrays[`${network}/${gateInput.logTemperature}`] = new Float32Array(groups.length);
+      if (spec.amplitude === 'free') arrays[`${network}/${gateInput.logGain}`] = new Float32Array(groups.length);
+    }
+    return arrays;
+  }
+
+  #trained() {
+    return this.#parts.filter(({ network }) => network === 'unet' || this.#textGates);
+  }
+
+  networks(): { readonly unet: TrainedNetwork; readonly text: TrainedNetwork | undefined } {
+    const part = (network: ExpertNetwork): TrainedNetwork | undefined => {
+      const found = this.#parts.find((candidate) => candidate.network === network);
+      if (found === undefined) return undefined;
+      const trained = this.#trained().includes(found);
+      const rows = this.#model.rows(network);
+      const mixture = new Mixture(this.#experts.map(stackEntry), { mode: 'mole', gate: this.gate(this.start()) });
+      const { graph, fixed } = mixture.network(network, found.modules, rows);
+      const learnt = new Set(trained ? this.#inputs(network) : []);
+      return {
+        graph,
+        fixed: Object.fromEntries(Object.entries(fixed).filter(([name]) => !learnt.has(name))),
+        strengths: mixture.weights(network, rows, 0, 1),
+        trainables: [...learnt],
+      };
+    };
+    return { unet: part('unet')!, text: part('text_encoder') };
+  }
+
+  /** Graph inputs that hold the gates of a network. */
+  #inputs(network: ExpertNetwork): readonly string[] {
+    const { groups } = this.#parts.find((part) => part.network === network)!;
+    const spec = specIn(this.#spec, network);
+    return [
+      ...groups.flatMap((group) => [
+        ...(spec.form === 'pooled'
+          ? [gateInput.weight(group.name)]
+          : group.readers.map(({ name }) => gateInput.folded(name))),
+        ...(spec.timestep ? [gateInput.timestep(group.name)] : []),
+      ]),
+      gateInput.logTemperature,
+      ...(spec.amplitude === 'free' ? [gateInput.logGain] : []),
+    ];
+  }
+
+  /** What the graphs are fed of `parameters`. */
+  feeds(parameters: Arrays): Readonly<Record<ExpertNetwork, Readonly<Record<string, FloatTensor>>>> {
+    const feeds: Record<ExpertNetwork, Record<string, FloatTensor>> = { unet: {}, text_encoder: {} };
+    const count = this.#experts.length;
+    for (const { network, groups, layers } of this.#trained()) {
+      const spec = specIn(this.#spec, network);
+      const at = (name: string): Float32Array => parameters[`${network}/${name}`]!;
+      const into = feeds[network];
+      for (const group of groups) {
+        const weight = at(gateInput.weight(group.name));
+        if (spec.form === 'pooled')
+          into[gateInput.weight(group.name)] = floatTensor([count * group.width, count], weight);
+        else
+          Object.assign(
+            into,
+            foldPaperGate(group, floatTensor([count, count, this.#tokens(group), group.width], weight), layers),
+          );
+        if (spec.timestep)
+          into[gateInput.timestep(group.name)] = floatTensor(
+            [at(gateInput.timestep(group.name)).length / count, count],
+            at(gateInput.timestep(group.name)),
+          );
+      }
+      into[gateInput.logTemperature] = floatTensor([groups.length], at(gateInput.logTemperature));
+      if (spec.amplitude === 'free') into[gateInput.logGain] = floatTensor([groups.length], at(gateInput.logGain));
+    }
+    return feeds;
+  }
+
+  /** Gradients of the graph's inputs as gradients of the parameters: the paper's form is unfolded. */
+  collect<T extends { readonly gradients: Arrays }>(result: T): T {
+    if (this.#spec.form === 'pooled') return result;
+    const gradients = Object.fromEntries(
+      Object.entries(result.gradients).filter(([name]) => !name.endsWith(foldedEnding)),
+    );
+    for (const { network, groups, layers } of this.#trained()) {
+      for (const group of groups) {
+        const folded: Record<string, FloatTensor> = {};
+        for (const { name } of group.readers) {
+          const key = gateInput.folded(name);
+          const values = result.gradients[`${network}/${key}`]!;
+          folded[key] = floatTensor([values.length / this.#experts.length, this.#experts.length], values);
+        }
+        gradients[`${network}/${gateInput.weight(group.name)}`] = unfoldPaperGradient(
+          group,
+          this.#tokens(group),
+          folded,
+          layers,
+        ).data;
+      }
+    }
+    return { ...result, gradients };
+  }
+
+  /** The gate that `parameters` are. */
+  gate(parameters: Arrays): TrainedGate {
+    const count = this.#experts.length;
+    const networks: Partial<Record<ExpertNetwork, readonly GroupParameters[]>> = {};
+    for (const { network, groups } of this.#trained()) {
+      const spec = specIn(this.#spec, network);
+      const at = (name: string): Float32Array => parameters[`${network}/${name}`]!;
+      networks[network] = groups.map((group, i) => {
+        const weight = at(gateInput.weight(group.name));
+        const length = count * group.width;
+        return {
+          name: group.name,
+          weight:
+            spec.form === 'pooled'
+              ? transposed(weight, length, count)
+              : floatTensor([count, count, this.#tokens(group), group.width], weight),
+          timestep: spec.timestep
+            ? floatTensor(
+                [at(gateInput.timestep(group.name)).length / count, count],
+                at(gateInput.timestep(group.name)),
+              )
+            : undefined,
+          logTemperature: at(gateInput.logTemperature)[i]!,
+          logGain: spec.amplitude === 'free' ? at(gateInput.logGain)[i]! : 0,
+        };
+      });
+    }
+    return {
+      spec: this.#spec,
+      experts: this.#experts.map(({ expert: { name, sha256 } }) => ({ name, sha256 })),
+      networks,
+    };
+  }
+
+  /** Which expert drew a picture of the distillation loss. */
+  ownerOf({ path }: TrainingImage): number {
+    return Number(path.split(':')[0]);
+  }
+}
+
+/** The end of every name that the paper's form is fed under. */
+const foldedEnding = gateInput.folded('');
+
+/** T of a group's first reader in the paper's form: pixels of its level, or tokens of the text. */
+function tokensOf(model: LoadedModel, image: TrainingImage, spec: GateSpec): (group: GateGroup) => number {
+  if (spec.form === 'pooled') return () => 0;
+  const [, , height, width] = image.latents[0]!.shape as [number, number, number, number];
+  const { maxPositionEmbeddings } = model.checkpoint.textEncoder.config;
+  const levels = model.checkpoint.unet.config.blockOutChannels.length;
+  return ({ readers }) => {
+    const { network, name } = readers[0]!;
+    if (network === 'text_encoder' || /\.attn2\.to_[kv]$/.test(name)) return maxPositionEmbeddings;
+    if (/time_emb/.test(name)) return 1;
+    const down = /^down_blocks\.(\d+)/.exec(name)?.[1];
+    const up = /^up_blocks\.(\d+)/.exec(name)?.[1];
+    let level = levels - 1;
+    if (down !== undefined) level = Number(down);
+    else if (up !== undefined) level = levels - 1 - Number(up);
+    else if (name.startsWith('conv_')) level = 0;
+    // A downsampler's output is that of the next level, an upsampler's of the one above.
+    if (name.includes('downsamplers')) level++;
+    if (name.includes('upsamplers')) level--;
+    const halved = (size: number): number =>
+      Array.from({ length: level }).reduce<number>((s) => Math.ceil(s / 2), size);
+    return halved(height) * halved(width);
+  };
+}
+
+function transposed(data: Float32Array, rows: number, columns: number): FloatTensor {
+  const out = new Float32Array(data.length);
+  for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) out[j * rows + i] = data[i * columns + j]!;
+  return floatTensor([columns, rows], out);
+}

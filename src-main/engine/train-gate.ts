@@ -1,0 +1,293 @@
+// Gate training, the story from experts and reference images to a gate file: only the gates learn, the base model and every expert
+// stay as they are (arXiv:2404.13628, section 3.3, "optimization gating function only").
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { FailureError } from '../contract/failure.ts';
+import { generateRequestSchema } from '../contract/generation.ts';
+import type { TrainEvent, TrainGateSettings } from '../contract/training.ts';
+import { trainingSchedule } from '../diffusion/noise-schedule.ts';
+import type { GateSpec } from '../mole/gate.ts';
+import { floatTensor } from '../tensor/tensor.ts';
+import { adamDefaults, type Arrays } from '../training/optimizer.ts';
+import type { CurvePoint } from '../training/trainer.ts';
+import { encodePrompts } from './encode-prompt.ts';
+import type { JobContext } from './engine.ts';
+import { writeGateFile } from './gate-file.ts';
+import { GateLearner, stackEntry, type GateExpert } from './gate-learner.ts';
+import { generateImage } from './generate-image.ts';
+import type { LoadedModel } from './loaded-model.ts';
+import { Mixture } from './mixture.ts';
+import { drawBatch, type TrainingBatch } from './training-batch.ts';
+import { loadTrainingImages, type TrainingImage } from './training-images.ts';
+import { runTraining, type TrainingOutcome } from './training-run.ts';
+import { TrainingSession } from './training-session.ts';
+
+/**
+ * Learning rates that suit the forms: a pooled gate has thousands of normalised features, the paper's over a million, and one
+ * step of Adam moves a logit by about rate * sqrt(features).
+ */
+const learningRates = { pooled: 1e-3, paper: 1e-5 } as const;
+
+/** Pictures that each expert draws for the distillation loss. */
+const drawingsPerPrompt = 2;
+
+/** Trains a gate over `experts` and writes it. Throws FailureError. */
+export async function trainGate(
+  settings: TrainGateSettings,
+  model: LoadedModel,
+  experts: readonly GateExpert[],
+  context: JobContext<TrainEvent>,
+  availableBytes: number,
+): Promise<TrainingOutcome & { readonly pictures: number; readonly warnings: readonly string[] }> {
+  if (experts.length < 2) {
+    throw new FailureError({
+      kind: 'bad-request',
+      message: `A gate decides between experts: give at least two, got ${experts.length}.`,
+    });
+  }
+  const warnings: string[] = [];
+  const warn = (message: string): void => {
+    warnings.push(message);
+    context.emit({ kind: 'warning', message });
+  };
+  const loss = settings.loss ?? (settings.images.length > 0 ? 'denoise' : 'distil');
+  const stack = experts.map(stackEntry);
+  const alone = new Mixture(stack, { mode: 'sum' });
+  model.useMixture(new Mixture([], { mode: 'sum' }));
+
+  context.emit({ kind: 'stage', stage: 'encoding', message: 'Reading the pictures' });
+  const images =
+    loss === 'denoise'
+      ? await readImages(settings, model, context, warn)
+      : await drawOwnPictures(settings, model, experts, alone, context, availableBytes, warn);
+
+  const spec: GateSpec = {
+    granularity: settings.granularity,
+    form: settings.form,
+    amplitude: settings.amplitude,
+    timestep: settings.timestep,
+  };
+  const learner = new GateLearner(model, experts, spec, settings.textGates, images);
+  const schedule = trainingSchedule(model.checkpoint.scheduler);
+  const session = new TrainingSession(model, learner.networks(), { balance: settings.balance });
+  const record = {
+    ...settings,
+    loss,
+    resume: undefined,
+    output: undefined,
+    steps: undefined,
+    images: images.map(({ path }) => path),
+  };
+  const seen = loss === 'distil' ? new Map(images.map((image) => [image, learner.ownerOf(image)])) : undefined;
+  context.emit({
+    kind: 'stage',
+    stage: 'training',
+    message: `Training ${learner.parameterCount} gate parameters on ${images.length} pictures`,
+  });
+  try {
+    const outcome = await runTraining(
+      {
+        order: [record, experts.map(({ expert }) => expert.sha256)],
+        output: settings.output,
+        seed: settings.seed,
+        resume: settings.resume,
+        saveEvery: settings.saveEvery,
+        options: {
+          steps: settings.steps,
+          learningRate: settings.learningRate ?? learningRates[settings.form],
+          warmup: settings.warmup,
+          accumulate: settings.accumulate,
+          clip: 1,
+          adam: { ...adamDefaults, weightDecay: settings.optimizer === 'adamw' ? settings.weightDecay : 0 },
+          earlyStop: settings.earlyStop ? { window: 50, atLeast: 0.002 } : undefined,
+        },
+        parameters: learner.start(),
+        differentiate: async (parameters, random) => {
+          context.signal.throwIfAborted();
+          let batch = drawBatch(images, schedule, random, settings);
+          if (seen !== undefined) batch = await ownPrediction(batch, seen, model, alone);
+          return learner.collect(await session.lossAndGradient(batch, learner.feeds(parameters)));
+        },
+        gates: () => session.gates,
+        sample: sampler(settings, context, async (parameters, step) => {
+          const mixture = new Mixture(stack, { mode: 'mole', gate: learner.gate(parameters) });
+          const path = await drawSample(settings, model, mixture, context, availableBytes, step);
+          model.useMixture(new Mixture([], { mode: 'sum' }));
+          return path;
+        }),
+        write: (parameters, curve) => {
+          context.emit({ kind: 'stage', stage: 'saving', message: 'Writing the gate' });
+          return writeGateFile(
+            settings.output,
+            learner.gate(parameters),
+            describe(settings, loss, curve, images.length),
+          );
+        },
+      },
+      context,
+    );
+    return { ...outcome, pictures: images.length, warnings };
+  } finally {
+    await session.release();
+  }
+}
+
+function readImages(
+  settings: TrainGateSettings,
+  model: LoadedModel,
+  context: JobContext<TrainEvent>,
+  warn: (message: string) => void,
+): Promise<readonly TrainingImage[]> {
+  if (settings.images.length === 0) {
+    throw new FailureError({
+      kind: 'bad-request',
+      message: 'The denoise loss learns from pictures: give a folder of them, or choose the distil loss.',
+    });
+  }
+  const own = model.checkpoint.unet.config.sampleSize * model.pixelsPerLatent;
+  return loadTrainingImages({ ...settings, resolution: settings.resolution ?? own }, model, {
+    warn,
+    signal: context.signal,
+  });
+}
+
+/**
+ * Distillation without images: what each expert alone draws of its own prompts is what the mixture should still draw of them
+ * (the objective of ZipLoRA, arXiv:2311.13600, Eq. 4, without its images). Pictures go through the autoencoder and back.
+ */
+async function drawOwnPictures(
+  settings: TrainGateSettings,
+  model: LoadedModel,
+  experts: readonly GateExpert[],
+  alone: Mixture,
+  context: JobContext<TrainEvent>,
+  availableBytes: number,
+  warn: (message: string) => void,
+): Promise<readonly TrainingImage[]> {
+  const folder = await mkdtemp(join(tmpdir(), 'atelier-distil-'));
+  try {
+    const images: TrainingImage[] = [];
+    for (const [i, { expert, prompts }] of experts.entries()) {
+      if (prompts.length === 0) {
+        throw new FailureError({
+          kind: 'bad-request',
+          message: `${expert.name} names no trigger words, so there is no prompt to match it on. Give --prompt once for each expert, in their order, or pictures with --images.`,
+        });
+      }
+      for (const prompt of prompts) {
+        const request = generateRequestSchema.parse({
+          model: settings.model,
+          prompt,
+          seed: settings.seed,
+          batch: drawingsPerPrompt,
+          output: { folder, metadata: false },
+        });
+        const job = { signal: context.signal, emit: () => undefined };
+        const one = new Mixture(
+          alone.entries.map((entry, j) => ({ ...entry, muted: j !== i })),
+          { mode: 'sum' },
+        );
+        const { pictures } = await generateImage(request, model, one, job, availableBytes);
+        model.useMixture(new Mixture([], { mode: 'sum' }));
+        const found = await loadTrainingImages(
+          {
+            images: pictures.map(({ path }) => path),
+            caption: prompt,
+            resolution: pictures[0]!.width,
+            buckets: false,
+            mirror: false,
+          },
+          model,
+          { warn, signal: context.signal },
+        );
+        images.push(...found.map((image) => ({ ...image, path: `${i}:${prompt}` })));
+      }
+    }
+    return images;
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** The batch with the prediction of each picture's own expert, alone on its own prompt, as the target. */
+async function ownPrediction(
+  batch: TrainingBatch,
+  owners: ReadonlyMap<TrainingImage, number>,
+  model: LoadedModel,
+  alone: Mixture,
+): Promise<TrainingBatch> {
+  model.useMixture(alone);
+  const size = batch.sample.data.length / batch.images.length;
+  const shape = [1, ...batch.sample.shape.slice(1)];
+  const target = new Float32Array(batch.target.data.length);
+  for (const [i, image] of batch.images.entries()) {
+    const expert = owners.get(image)!;
+    const prompts = { prompt: batch.captions[i]!, negativePrompt: '', steps: 1, clipSkip: 1, alone: expert };
+    const states = (await encodePrompts(model, prompts)).at(0).conditional;
+    const sample = floatTensor(shape, batch.sample.data.slice(i * size, (i + 1) * size));
+    const time = floatTensor([1], batch.timestep.data.slice(i, i + 1));
+    const { prediction } = await model.predict(sample, time, states, { step: 0, steps: 1, alone: expert });
+    target.set(prediction.data, i * size);
+  }
+  model.useMixture(new Mixture([], { mode: 'sum' }));
+  return { ...batch, target: floatTensor(batch.target.shape, target) };
+}
+
+/** Calls `draw` every `sampleEvery` updates and reports the picture. */
+function sampler(
+  { sampleEvery, seed, samplePrompt }: TrainGateSettings,
+  context: JobContext<TrainEvent>,
+  draw: (
+    parameters: Arrays,
+    step: number,
+  ) => Promise<{ readonly path: string; readonly width: number; readonly height: number }>,
+): ((parameters: Arrays, step: number) => Promise<void>) | undefined {
+  if (sampleEvery === 0 || samplePrompt === undefined) return undefined;
+  return async (parameters, step) => {
+    if (step % sampleEvery !== 0) return;
+    context.emit({ kind: 'picture', step, picture: { seed, ...(await draw(parameters, step)) } });
+  };
+}
+
+async function drawSample(
+  settings: TrainGateSettings,
+  model: LoadedModel,
+  mixture: Mixture,
+  { signal }: JobContext<TrainEvent>,
+  availableBytes: number,
+  step: number,
+): Promise<{ readonly path: string; readonly width: number; readonly height: number }> {
+  const request = generateRequestSchema.parse({
+    model: settings.model,
+    prompt: settings.samplePrompt,
+    seed: settings.seed,
+    output: { folder: `${settings.output}.samples`, pattern: `step-${String(step).padStart(6, '0')}` },
+  });
+  const { pictures } = await generateImage(request, model, mixture, { signal, emit: () => undefined }, availableBytes);
+  return pictures[0]!;
+}
+
+/** What the gate file says of its training. */
+function describe(
+  settings: TrainGateSettings,
+  loss: string,
+  curve: readonly CurvePoint[],
+  pictures: number,
+): Readonly<Record<string, string>> {
+  const { batch, accumulate, balance, seed, optimizer, minSnr } = settings;
+  return {
+    training: JSON.stringify({
+      loss,
+      batch,
+      accumulate,
+      balance,
+      seed,
+      optimizer,
+      minSnr,
+      pictures,
+      steps: curve.length,
+    }),
+    curve: JSON.stringify(curve.map(({ step, loss: value }) => [step, Number(value.toPrecision(5))])),
+  };
+}

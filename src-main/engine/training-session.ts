@@ -1,0 +1,180 @@
+// The differentiated UNet and text encoder of a training run, as one function: a batch and parameters in, loss and gradients out.
+// Graphs are opened once per picture size; experts that are not trained are uploaded once.
+import { gradientOutput } from '../autodiff/gradient.ts';
+import { gatesOutput, expertLayers, type ExpertGraph } from '../mole/expert-layers.ts';
+import type { ExpertNetwork } from '../networks/modules.ts';
+import type { HeldInputs, Session } from '../runtime/session.ts';
+import { floatTensor, intTensor, type FloatTensor, type IntTensor, type Tensor } from '../tensor/tensor.ts';
+import { tokenChunks } from '../text/prompt.ts';
+import { clipTokenizer } from '../text/tokenizer.ts';
+import type { LossAndGradient } from '../training/trainer.ts';
+import type { LoadedModel } from './loaded-model.ts';
+import type { TrainingBatch } from './training-batch.ts';
+import { textStep, trainingNames, unetStep } from './training-graph.ts';
+
+/** One network's part in the training. */
+export interface TrainedNetwork {
+  readonly graph: ExpertGraph;
+  /** Fed to every run: factors of experts that stay as they are. */
+  readonly fixed: Readonly<Record<string, FloatTensor>>;
+  /** Weights and masks [rows, N]. */
+  readonly strengths: Readonly<Record<string, FloatTensor>>;
+  /** Names of the graph inputs that are trained; none means that the network only runs. */
+  readonly trainables: readonly string[];
+}
+
+type Feeds = Readonly<Record<string, FloatTensor>>;
+
+export class TrainingSession {
+  readonly #model: LoadedModel;
+  readonly #unet: TrainedNetwork;
+  /** Undefined where no expert speaks in the text encoder: its states are then computed once per caption. */
+  readonly #text: TrainedNetwork | undefined;
+  readonly #balance: number;
+  readonly #open = new Map<string, { readonly session: Session; readonly held: HeldInputs }>();
+  readonly #states = new Map<string, FloatTensor>();
+  #gates: readonly number[] | undefined;
+
+  constructor(
+    model: LoadedModel,
+    networks: { readonly unet: TrainedNetwork; readonly text: TrainedNetwork | undefined },
+    { balance }: { readonly balance: number },
+  ) {
+    this.#model = model;
+    this.#unet = networks.unet;
+    this.#text = networks.text;
+    this.#balance = balance;
+  }
+
+  /** Mean gate of each expert over groups and batch in the last step. */
+  get gates(): readonly number[] | undefined {
+    return this.#gates;
+  }
+
+  /** The loss on a batch and its gradients, under `unet/<input>` and `text_encoder/<input>`. */
+  async lossAndGradient(
+    batch: TrainingBatch,
+    parameters: Readonly<Record<ExpertNetwork, Feeds>>,
+  ): Promise<LossAndGradient> {
+    const ids = this.#tokens(batch.captions);
+    const states = await this.#encode(batch.captions, ids, parameters.text_encoder);
+    const trainsText = this.#text !== undefined && this.#text.trainables.length > 0;
+    const feeds = {
+      sample: batch.sample,
+      timestep: batch.timestep,
+      encoder_hidden_states: states,
+      [trainingNames.target]: batch.target,
+      [trainingNames.weight]: batch.weight,
+      ...this.#unet.strengths,
+      ...parameters.unet,
+    };
+    const { session, held } = await this.#unetSession(batch, feeds, trainsText);
+    const result = await session.run(feeds, held);
+    const gradients: Record<string, Float32Array> = {};
+    for (const name of this.#unet.trainables) gradients[`unet/${name}`] = data(result[gradientOutput(name)]);
+    const parts: Record<string, number> = { denoise: data(result[trainingNames.denoise])[0]! };
+    const balance = result[trainingNames.balance];
+    if (balance !== undefined) parts['balance'] = data(balance)[0]!;
+    let loss = data(result[trainingNames.loss])[0]!;
+    const gates = result[gatesOutput];
+    if (gates !== undefined) this.#gates = meanPerExpert(gates as FloatTensor);
+    if (trainsText) {
+      const seed = result[trainingNames.textGradient] as FloatTensor;
+      const text = await this.#textGradient(ids, seed, parameters.text_encoder);
+      for (const name of this.#text.trainables) gradients[`text_encoder/${name}`] = data(text[gradientOutput(name)]);
+      const own = text[trainingNames.balance];
+      if (own !== undefined) {
+        parts['text balance'] = data(own)[0]!;
+        loss += this.#balance * parts['text balance'];
+      }
+    }
+    return { loss, parts, gradients };
+  }
+
+  async release(): Promise<void> {
+    for (const { session, held } of this.#open.values()) {
+      await held.release();
+      await session.release();
+    }
+    this.#open.clear();
+  }
+
+  async #unetSession(batch: TrainingBatch, feeds: Feeds, trainsText: boolean) {
+    return this.#opened(`unet ${batch.bucket}`, this.#unet.fixed, () => {
+      const [, , height, width] = batch.sample.shape as [number, number, number, number];
+      const layers = expertLayers({ ...this.#unet.graph, softmax: true });
+      const network = this.#model.unetGraph(height, width, feeds['encoder_hidden_states']!.shape[1]!, layers);
+      const trainables = [...this.#unet.trainables, ...(trainsText ? ['encoder_hidden_states'] : [])];
+      return unetStep(network, { ...feeds, ...this.#unet.fixed }, { trainables, balance: this.#balance });
+    });
+  }
+
+  /** Text states [B, T, D] of the captions. */
+  async #encode(captions: readonly string[], ids: IntTensor, parameters: Feeds): Promise<FloatTensor> {
+    const text = this.#text;
+    if (text !== undefined) {
+      const { session, held } = await this.#opened('text', text.fixed, () =>
+        this.#model.textGraph(expertLayers(text.graph)),
+      );
+      const result = await session.run({ input_ids: ids, ...text.strengths, ...parameters }, held);
+      return result['last_hidden_state'] as FloatTensor;
+    }
+    const rows: FloatTensor[] = [];
+    for (const caption of captions) {
+      const known = this.#states.get(caption) ?? (await this.#model.encodeText(this.#tokens([caption]), 0));
+      this.#states.set(caption, known);
+      rows.push(known);
+    }
+    const [, tokens, width] = rows[0]!.shape as [number, number, number];
+    const all = new Float32Array(rows.length * tokens * width);
+    rows.forEach((row, i) => {
+      all.set(row.data, i * tokens * width);
+    });
+    return floatTensor([rows.length, tokens, width], all);
+  }
+
+  async #textGradient(ids: IntTensor, seed: FloatTensor, parameters: Feeds): Promise<Readonly<Record<string, Tensor>>> {
+    const text = this.#text!;
+    const feeds = { [trainingNames.textSeed]: seed, ...text.strengths, ...parameters };
+    const { session, held } = await this.#opened('text gradient', text.fixed, () =>
+      textStep(
+        this.#model.textGraph(expertLayers({ ...text.graph, softmax: true })),
+        { input_ids: ids, ...feeds, ...text.fixed },
+        {
+          trainables: text.trainables,
+          balance: this.#balance,
+        },
+      ),
+    );
+    return session.run({ input_ids: ids, ...feeds }, held);
+  }
+
+  async #opened(key: string, fixed: Feeds, graph: () => Parameters<LoadedModel['openGraph']>[0]) {
+    const known = this.#open.get(key);
+    if (known !== undefined) return known;
+    const session = await this.#model.openGraph(graph());
+    const opened = { session, held: await session.hold(fixed) };
+    this.#open.set(key, opened);
+    return opened;
+  }
+
+  /** Token ids [B, 77]: the first chunk of each caption. */
+  #tokens(captions: readonly string[]): IntTensor {
+    const { padToken } = this.#model.checkpoint.textEncoder;
+    const chunks = captions.map((caption) => tokenChunks(caption, clipTokenizer(), { padToken })[0]!.tokens);
+    return intTensor([chunks.length, chunks[0]!.length], chunks.flat());
+  }
+}
+
+function data(tensor: Tensor | undefined): Float32Array {
+  if (tensor?.dtype !== 'float32') throw new Error('The training graph did not return an output it declares.');
+  return tensor.data;
+}
+
+/** [B, G, N] -> N means. */
+function meanPerExpert({ shape, data: values }: FloatTensor): readonly number[] {
+  const experts = shape[2]!;
+  const sums = new Array<number>(experts).fill(0);
+  values.forEach((value, i) => (sums[i % experts]! += value));
+  return sums.map((sum) => sum / (values.length / experts));
+}

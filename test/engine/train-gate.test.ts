@@ -1,0 +1,186 @@
+// Gate training on the bundled model: it learns, it can be cancelled, killed and resumed on the same curve, and it leaves nothing
+// behind that it should not.
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { generateRequestSchema } from '../../src-main/contract/generation.ts';
+import { trainGateSchema, type TrainEvent, type TrainGateRequest } from '../../src-main/contract/training.ts';
+import { openCheckpoint } from '../../src-main/engine/checkpoint.ts';
+import { readGateFile } from '../../src-main/engine/gate-file.ts';
+import type { GateExpert } from '../../src-main/engine/gate-learner.ts';
+import { generateImage } from '../../src-main/engine/generate-image.ts';
+import { LoadedModel } from '../../src-main/engine/loaded-model.ts';
+import { Mixture } from '../../src-main/engine/mixture.ts';
+import { trainGate } from '../../src-main/engine/train-gate.ts';
+import { stateFile } from '../../src-main/engine/training-run.ts';
+import { textEncoderModules } from '../../src-main/networks/modules.ts';
+import { drawExpert } from '../support/draw-expert.ts';
+
+const bundled = resolve(import.meta.dirname, '../../models/atelier-mini');
+let model: LoadedModel;
+let pictures: string;
+let experts: readonly GateExpert[];
+beforeAll(async () => {
+  model = new LoadedModel(await openCheckpoint(bundled), { provider: 'cpu', fusedAttention: true });
+  pictures = mkdtempSync(join(tmpdir(), 'atelier-references-'));
+  // Drawings of the base model itself: an expert of noise is then best left out.
+  const request = generateRequestSchema.parse({
+    model: bundled,
+    prompt: 'a red apple, noto style',
+    seed: 1,
+    batch: 2,
+    steps: 8,
+    cfgScale: 4,
+    output: { folder: pictures },
+  });
+  const context = { signal: new AbortController().signal, emit: () => undefined };
+  await generateImage(request, model, new Mixture([], { mode: 'sum' }), context, 64e9);
+  const layers = model.unetModules.filter(({ name }) => name.includes('attn'));
+  const text = textEncoderModules(model.checkpoint.textEncoder.config).filter(({ name }) => name.includes('attn'));
+  const expert = (seed: number, strength: number): GateExpert => ({
+    expert: drawExpert(seed, [...layers, ...text], { rank: 2, strength }),
+    weight: 1,
+    textWeight: 1,
+    prompts: ['a red apple'],
+  });
+  experts = [expert(1, 0.4), expert(2, 0.01)];
+});
+afterAll(async () => {
+  await model.release();
+  rmSync(pictures, { recursive: true, force: true });
+});
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'atelier-gate-'));
+  return () => {
+    rmSync(folder, { recursive: true, force: true });
+  };
+});
+
+async function trained(
+  wish: Partial<TrainGateRequest> = {},
+  {
+    signal = new AbortController().signal,
+    onEvent,
+  }: { signal?: AbortSignal; onEvent?: (event: TrainEvent) => void } = {},
+) {
+  const events: TrainEvent[] = [];
+  const settings = trainGateSchema.parse({
+    model: bundled,
+    mix: {},
+    images: [pictures],
+    caption: 'a red apple, noto style',
+    steps: 12,
+    batch: 1,
+    output: join(folder, 'gate.mole.safetensors'),
+    ...wish,
+  });
+  const context = {
+    signal,
+    emit: (event: TrainEvent) => {
+      events.push(event);
+      onEvent?.(event);
+    },
+  };
+  const outcome = await trainGate(settings, model, experts, context, 64e9);
+  const losses = events.flatMap((event) => (event.kind === 'update' ? [event.loss] : []));
+  return { ...outcome, events, losses };
+}
+
+describe('a gate', () => {
+  it(
+    'learns to leave out an expert that only disturbs, and its file says how it came about',
+    { timeout: 120_000 },
+    async () => {
+      const { path, events, steps, ended } = await trained({ steps: 60, balance: 0, learningRate: 0.02, batch: 2 });
+      expect([steps, ended]).toEqual([60, 'finished']);
+      const updates = events.filter((event) => event.kind === 'update');
+      expect(updates[0]!.gates![0]).toBeCloseTo(0.5, 2);
+      expect(updates.at(-1)!.gates![0]).toBeLessThan(0.35);
+      const { gate, metadata } = await readGateFile(path);
+      expect(gate.experts.map(({ name }) => name)).toEqual(['expert 1', 'expert 2']);
+      expect(Object.keys(gate.networks)).toEqual(['unet', 'text_encoder']);
+      expect(JSON.parse(metadata['curve']!)).toHaveLength(60);
+      expect(readdirSync(folder)).toEqual(['gate.mole.safetensors']);
+    },
+  );
+
+  it('is held even by the balance loss', { timeout: 120_000 }, async () => {
+    const { events } = await trained({ steps: 40, balance: 2, learningRate: 0.02, batch: 2 });
+    const updates = events.filter((event) => event.kind === 'update');
+    expect(Math.abs(updates.at(-1)!.gates![0]! - 0.5)).toBeLessThan(0.1);
+    expect(updates[0]!.parts['balance']).toBeCloseTo(2 * Math.log(2), 3);
+  });
+
+  it.each([
+    [{ granularity: 'matrix', amplitude: 'free' }],
+    [{ granularity: 'layer', timestep: true }],
+    [{ granularity: 'network', form: 'paper' }],
+    [{ form: 'paper', amplitude: 'free' }],
+    [{ loss: 'distil', images: [] }],
+    [{ minSnr: 5, optimizer: 'adam', mirror: true, buckets: true, accumulate: 2 }],
+  ] as const)('is trained and written with %o', { timeout: 60_000 }, async (wish) => {
+    const { path } = await trained({ steps: 2, ...wish, images: 'images' in wish ? [] : [pictures] });
+    const { gate } = await readGateFile(path);
+    const { weight } = gate.networks.unet![0]!;
+    expect(weight.data.some((value) => value !== 0)).toBe(true);
+  });
+});
+
+describe('a run', () => {
+  it(
+    'stopped in the middle and resumed walks the same curve and writes the same gate',
+    { timeout: 60_000 },
+    async () => {
+      const whole = await trained({ steps: 8 });
+      const output = join(folder, 'again.mole.safetensors');
+      const stop = new AbortController();
+      const part = await trained(
+        { steps: 8, output },
+        { signal: stop.signal, onEvent: (event) => void (event.kind === 'update' && event.step === 3 && stop.abort()) },
+      );
+      expect([part.ended, part.steps]).toEqual(['cancelled', 3]);
+      expect(existsSync(stateFile(output))).toBe(true);
+      const rest = await trained({ steps: 8, output, resume: true });
+      expect([...part.losses, ...rest.losses]).toEqual(whole.losses);
+      const [a, b] = [await readGateFile(whole.path), await readGateFile(rest.path)];
+      expect(b.gate).toEqual(a.gate);
+      expect(existsSync(stateFile(output))).toBe(false);
+    },
+  );
+
+  it('saved under other settings is not resumed', { timeout: 60_000 }, async () => {
+    const stop = new AbortController();
+    await trained({}, { signal: stop.signal, onEvent: (event) => void (event.kind === 'update' && stop.abort()) });
+    await expect(trained({ resume: true, learningRate: 0.5 })).rejects.toMatchObject({
+      failure: { kind: 'bad-request', message: expect.stringMatching(/other settings/) as string },
+    });
+  });
+
+  it('cancelled keeps the best so far as a gate of its own name', { timeout: 60_000 }, async () => {
+    const stop = new AbortController();
+    const { path, ended } = await trained(
+      {},
+      { signal: stop.signal, onEvent: (event) => void (event.kind === 'update' && event.step === 2 && stop.abort()) },
+    );
+    expect(ended).toBe('cancelled');
+    expect((await readGateFile(path)).gate.experts).toHaveLength(2);
+  });
+
+  it('draws sample pictures on the way when asked to', { timeout: 60_000 }, async () => {
+    const { events } = await trained({ steps: 4, sampleEvery: 2, samplePrompt: 'a red apple' });
+    const drawn = events.flatMap((event) => (event.kind === 'picture' ? [event.step] : []));
+    expect(drawn).toEqual([2, 4]);
+  });
+
+  it('says what is wrong with its pictures', async () => {
+    writeFileSync(join(folder, 'not-a-picture.png'), 'text');
+    await expect(trained({ images: [folder] })).rejects.toMatchObject({
+      failure: { kind: 'bad-request', message: expect.stringMatching(/No picture could be read/) as string },
+    });
+    await expect(trained({ images: [join(folder, 'nowhere')] })).rejects.toMatchObject({
+      failure: { message: expect.stringMatching(/no such file or folder/) as string },
+    });
+  });
+});
