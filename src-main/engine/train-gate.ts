@@ -9,7 +9,7 @@ import type { TrainEvent, TrainGateSettings } from '../contract/training.ts';
 import { trainingSchedule } from '../diffusion/noise-schedule.ts';
 import type { GateSpec } from '../mole/gate.ts';
 import { floatTensor } from '../tensor/tensor.ts';
-import { adamDefaults, type Arrays } from '../training/optimizer.ts';
+import { adamDefaults } from '../training/optimizer.ts';
 import type { CurvePoint } from '../training/trainer.ts';
 import { encodePrompts } from './encode-prompt.ts';
 import type { JobContext } from './engine.ts';
@@ -21,6 +21,7 @@ import { Mixture } from './mixture.ts';
 import { drawBatch, type TrainingBatch } from './training-batch.ts';
 import { loadTrainingImages, type TrainingImage } from './training-images.ts';
 import { runTraining, type TrainingOutcome } from './training-run.ts';
+import { sampler, type Sample } from './training-samples.ts';
 import { TrainingSession } from './training-session.ts';
 
 /**
@@ -234,22 +235,6 @@ async function ownPrediction(
   return { ...batch, target: floatTensor(batch.target.shape, target) };
 }
 
-/** Calls `draw` every `sampleEvery` updates and reports the picture. */
-function sampler(
-  { sampleEvery, seed, samplePrompt }: TrainGateSettings,
-  context: JobContext<TrainEvent>,
-  draw: (
-    parameters: Arrays,
-    step: number,
-  ) => Promise<{ readonly path: string; readonly width: number; readonly height: number }>,
-): ((parameters: Arrays, step: number) => Promise<void>) | undefined {
-  if (sampleEvery === 0 || samplePrompt === undefined) return undefined;
-  return async (parameters, step) => {
-    if (step % sampleEvery !== 0) return;
-    context.emit({ kind: 'picture', step, picture: { seed, ...(await draw(parameters, step)) } });
-  };
-}
-
 async function drawSample(
   settings: TrainGateSettings,
   model: LoadedModel,
@@ -257,7 +242,7 @@ async function drawSample(
   { signal }: JobContext<TrainEvent>,
   availableBytes: number,
   step: number,
-): Promise<{ readonly path: string; readonly width: number; readonly height: number }> {
+): Promise<Sample> {
   const request = generateRequestSchema.parse({
     model: settings.model,
     prompt: settings.samplePrompt,

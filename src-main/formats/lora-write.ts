@@ -1,5 +1,5 @@
 // Writes a LoRA in the naming that every tool reads: kohya's (github.com/kohya-ss/sd-scripts, networks/lora.py), modules under
-// their diffusers paths with underscores, float16, one alpha per module that equals its rank, so that the scale is 1.
+// their diffusers paths with underscores, float16, one alpha per module. The scale a reader applies is alpha / rank.
 import { toFloat16 } from '../tensor/float16.ts';
 import type { FloatTensor } from '../tensor/tensor.ts';
 import { writeSafetensors, type RawTensor } from './safetensors-write.ts';
@@ -14,6 +14,8 @@ export interface LoraLayer {
   readonly down: FloatTensor;
   /** [out, r] either way; written as [out, r, 1, 1] for convolutions. */
   readonly up: FloatTensor;
+  /** Undefined is the rank: a scale of 1. */
+  readonly alpha?: number;
 }
 
 /** Key of a module without the part's ending. */
@@ -32,22 +34,23 @@ export function writeLora(
   { whenTaken = 'number' }: { readonly whenTaken?: WhenTaken } = {},
 ): Promise<string> {
   const tensors: Record<string, RawTensor> = {};
-  const ranks = new Set<number>();
+  const [ranks, alphas] = [new Set<number>(), new Set<number>()];
   for (const layer of layers) {
     const rank = layer.down.shape[0]!;
     if (rank === 0) continue;
     ranks.add(rank);
+    alphas.add(layer.alpha ?? rank);
     const key = kohyaKey(layer);
     const conv = layer.down.shape.length === 4;
     tensors[`${key}.lora_down.weight`] = half(layer.down, layer.down.shape, layer.name);
     tensors[`${key}.lora_up.weight`] = half(layer.up, [...layer.up.shape, ...(conv ? [1, 1] : [])], layer.name);
-    tensors[`${key}.alpha`] = half({ ...layer.up, data: Float32Array.of(rank) }, [], layer.name);
+    tensors[`${key}.alpha`] = half({ ...layer.up, data: Float32Array.of(layer.alpha ?? rank) }, [], layer.name);
   }
-  const dim = ranks.size === 1 ? String([...ranks][0]) : 'Dynamic';
+  const one = (values: ReadonlySet<number>): string => (values.size === 1 ? String([...values][0]) : 'Dynamic');
   return writeSafetensors(
     path,
     tensors,
-    { ss_network_module: 'networks.lora', ss_network_dim: dim, ss_network_alpha: dim, ...metadata },
+    { ss_network_module: 'networks.lora', ss_network_dim: one(ranks), ss_network_alpha: one(alphas), ...metadata },
     { whenTaken },
   );
 }
