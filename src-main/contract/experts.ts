@@ -59,8 +59,8 @@ export const mixSchema = z.strictObject({
 });
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
-/** A file as recipes name it: found by name first, known by hash. */
-const fileIdentity = { name: z.string().min(1).max(300), sha256 };
+/** A file as recipes name it: looked for by name, known by hash. Its size saves reading files that cannot be it. */
+const fileIdentity = { name: z.string().min(1).max(300), sha256, bytes: z.number().int().min(0).optional() };
 
 /** A recipe file (*.mole.json): a stack that travels. Files are named, never located. */
 export const recipeSchema = z.strictObject({

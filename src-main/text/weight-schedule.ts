@@ -92,8 +92,9 @@ export function parseDecimal(text: string): number | undefined {
 }
 
 function unreadable(whole: string, part: string): WeightTextError {
+  const where = part.trim() === whole.trim() ? '' : `"${shorten(whole)}": `;
   return new WeightTextError(
-    `"${shorten(whole)}": "${shorten(part.trim())}" is no weight. Write a number such as 0.8, or weights at fractions of the steps such as 0.2@0.2,1@0.8.`,
+    `${where}"${shorten(part.trim())}" is no weight. Write a number such as 0.8, or weights at fractions of the steps such as 0.2@0.2,1@0.8.`,
   );
 }
 
