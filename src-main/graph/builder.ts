@@ -37,8 +37,10 @@ export class GraphBuilder {
     for (const initializer of graph.initializers) {
       builder.#initializers.push(initializer);
       const { value } = initializer;
-      if (initializer.kind === 'inline' && value.dtype === 'int64') {
+      // Axes and shapes are int64, the scales of Resize float32.
+      if (initializer.kind === 'inline' && initializer.data.length <= 64) {
         builder.#integers.set(value, Array.from(initializer.data, Number));
+        builder.#constants.set(constantKey(initializer.data, value.shape), value);
       }
     }
     const values = [...graph.inputs, ...graph.initializers.map(({ value }) => value)];
@@ -50,7 +52,7 @@ export class GraphBuilder {
     return builder;
   }
 
-  /** The integers of a constant made by `integers` (axes, shapes), or undefined. */
+  /** The numbers of a small constant (axes, shapes, scales), or undefined. */
   integersOf(value: Value): readonly number[] | undefined {
     return this.#integers.get(value);
   }
@@ -247,9 +249,7 @@ export class GraphBuilder {
   Pad = (x: Value, pads: readonly number[]): Value => this.#one('Pad', [x, this.integers(pads)], { mode: 'constant' });
   /** Nearest-neighbour upsampling of [B, C, H, W] by an integer factor in H and W. */
   Resize = (x: Value, factor: number): Value => {
-    const scales = this.constant([1, 1, factor, factor]);
-    this.#integers.set(scales, [1, 1, factor, factor]);
-    return this.#one('Resize', [x, undefined, scales], {
+    return this.#one('Resize', [x, undefined, this.constant([1, 1, factor, factor])], {
       mode: 'nearest',
       nearest_mode: 'floor',
       coordinate_transformation_mode: 'asymmetric',
@@ -284,7 +284,7 @@ export class GraphBuilder {
         `A constant of shape ${showShape(shape)} needs ${elementCount(shape)} numbers, got ${data.length}.`,
       );
     }
-    const key = data.length <= 64 ? `${prefix}${shape.join('x')}:${data.join(',')}` : undefined;
+    const key = data.length <= 64 ? constantKey(data, shape) : undefined;
     const made = key === undefined ? undefined : this.#constants.get(key);
     if (made !== undefined) return made;
     const value: Value = {
@@ -293,7 +293,10 @@ export class GraphBuilder {
       shape: shape,
     };
     this.#initializers.push({ kind: 'inline', value, data });
-    if (key !== undefined) this.#constants.set(key, value);
+    if (key !== undefined) {
+      this.#constants.set(key, value);
+      this.#integers.set(value, Array.from(data, Number));
+    }
     return value;
   }
 
@@ -306,3 +309,7 @@ export class GraphBuilder {
     return unique;
   }
 }
+
+/** Equal for constants of one type, shape and content. */
+const constantKey = (data: Float32Array | BigInt64Array, shape: SymbolicShape): string =>
+  `${data instanceof BigInt64Array ? 'i' : 'c'}${shape.join('x')}:${data.join(',')}`;

@@ -11,7 +11,12 @@ export default defineConfig({
     outDir: resolve(here, '../../out/bench'),
     emptyOutDir: true,
     rollupOptions: {
-      input: { run: resolve(here, 'run.ts'), measure: resolve(here, 'measure.ts'), 'measure-experts': resolve(here, 'measure-experts.ts') },
+      input: {
+        run: resolve(here, 'run.ts'),
+        measure: resolve(here, 'measure.ts'),
+        'measure-experts': resolve(here, 'measure-experts.ts'),
+        'measure-gradient': resolve(here, 'measure-gradient.ts'),
+      },
       output: { entryFileNames: '[name].js' },
     },
   },

@@ -114,3 +114,11 @@ export const mergeTolerance = {
   // Relative L2 error of stacked or cut factors multiplied back. Measured 9e-8.
   baked: 1e-6,
 } as const;
+
+/** Gradients against torch autograd and central differences, float32. */
+export const gradientTolerance = {
+  // Relative L2 error of one operator's gradient.
+  rule: 1e-5,
+  // Relative error of a slope: the loss is rounded to float32 inside and divided by a step of 0.002.
+  difference: 2e-3,
+} as const;
