@@ -7,14 +7,28 @@ import type { Failure } from './failure.ts';
 import type { FileReport } from './files.ts';
 import { generateRequestSchema, type GenerateEvent, type GenerateRequest, type GenerateResult } from './generation.ts';
 
+import {
+  trainGateSchema,
+  trainLoraSchema,
+  type TrainEvent,
+  type TrainGateRequest,
+  type TrainLoraRequest,
+  type TrainResult,
+} from './training.ts';
+
 export const networkNames = ['text-encoder', 'unet', 'vae-encoder', 'vae-decoder'] as const;
 export type NetworkName = (typeof networkNames)[number];
 
 /** Parameters of each method, checked where the message enters the engine process. */
 export const methodSchemas = {
   generate: generateRequestSchema,
-  /** Reads headers only. */
-  inspect: z.strictObject({ path: z.string().min(1) }),
+  /** Reads headers only, unless `hashes` are asked for: those take the whole file. */
+  inspect: z.strictObject({
+    path: z.string().min(1),
+    hashes: z.boolean().default(false),
+    /** The model whose layers a LoRA is compared with; by default SD 1.5 or SD 2.1, whichever it was made for. */
+    model: z.string().min(1).optional(),
+  }),
   /** Runs one network on the raw tensors of a .safetensors file and writes its outputs to another. */
   network: z.strictObject({
     network: z.enum(networkNames),
@@ -34,6 +48,29 @@ export const methodSchemas = {
     shape: z.array(z.number().int().min(1).max(65_536)).min(1).max(8),
     output: z.string().min(1),
   }),
+  /** Trains a gate over the experts of a mix. */
+  trainGate: trainGateSchema,
+  /** Trains a LoRA from sample pictures. */
+  trainLora: trainLoraSchema,
+  /** A mix as one plain LoRA: mean gates, listened to while `prompts` are drawn. */
+  bake: z.strictObject({
+    model: z.string().min(1),
+    vae: z.string().optional(),
+    mix: mixSchema,
+    prompts: z.array(z.string().max(2000)).min(1).max(64),
+    negativePrompt: z.string().max(2000).default(''),
+    seed: z.number().int().min(0).max(Number.MAX_SAFE_INTEGER).default(0),
+    steps: generateRequestSchema.shape.steps,
+    cfgScale: generateRequestSchema.shape.cfgScale,
+    width: generateRequestSchema.shape.width,
+    height: generateRequestSchema.shape.height,
+    /** Ranks of a layer at most; undefined keeps all, which leaves nothing out. */
+    rank: z.number().int().min(1).max(4096).optional(),
+    device: generateRequestSchema.shape.device,
+    threads: generateRequestSchema.shape.threads,
+    /** A .safetensors file; never overwritten. */
+    output: z.string().min(1),
+  }),
   devices: z.strictObject({ refresh: z.boolean().default(false) }),
   /** One picture with all the given ones in rows, each over its label; never overwrites. */
   sheet: z.strictObject({
@@ -50,6 +87,23 @@ export const methodSchemas = {
 
 export type MethodName = keyof typeof methodSchemas;
 
+export interface BakeResult {
+  readonly path: string;
+  readonly layers: number;
+  /** Least and greatest rank of a layer. */
+  readonly ranks: readonly [number, number];
+  /** Mean strength times gate, per expert in the order of `experts`. */
+  readonly coefficients: readonly number[];
+  readonly experts: readonly string[];
+  /** Share of the deltas' energy that constant gates leave out, 0..1. */
+  readonly gateResidual: number;
+  /** Share of the deltas' energy that the cut in rank leaves out, 0..1. */
+  readonly rankResidual: number;
+  /** Mean difference of the drawings with the mix and with the baked file, in steps of 0..255. */
+  readonly pictureDifference: number;
+  readonly warnings: readonly string[];
+}
+
 /** What each method takes, reports and returns. */
 export interface Methods {
   generate: { params: GenerateRequest; event: GenerateEvent; result: GenerateResult };
@@ -64,6 +118,9 @@ export interface Methods {
     };
   };
   noise: { params: z.input<typeof methodSchemas.noise>; event: never; result: { readonly shape: readonly number[] } };
+  trainGate: { params: TrainGateRequest; event: TrainEvent; result: TrainResult };
+  trainLora: { params: TrainLoraRequest; event: TrainEvent; result: TrainResult };
+  bake: { params: z.input<typeof methodSchemas.bake>; event: GenerateEvent; result: BakeResult };
   devices: { params: z.input<typeof methodSchemas.devices>; event: never; result: DevicesReport };
   sheet: {
     params: z.input<typeof methodSchemas.sheet>;

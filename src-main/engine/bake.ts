@@ -2,7 +2,7 @@
 // some drawings stands for it; what that leaves out is measured and reported, not hidden.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { GenerateEvent, GenerateSettings } from '../contract/generation.ts';
 import { writeLora, type LoraLayer } from '../formats/lora-write.ts';
 import { decodePicture } from '../formats/png.ts';
@@ -39,6 +39,21 @@ export interface BakeReport {
   readonly rankResidual: number;
   /** Mean difference, in steps of 0..255, between the drawings with the mixture and with the baked file. */
   readonly pictureDifference: number;
+}
+
+/** What a baked file says of itself: the base it is for, and the experts in it by name and hash. */
+export function bakedMetadata(mixture: Mixture, model: LoadedModel, output: string): Readonly<Record<string, string>> {
+  const { family } = model.checkpoint;
+  const versions = { sd1: 'sd_v1', sd2: 'sd_v2', custom: undefined };
+  const version = versions[family];
+  const title = basename(output).replace(/\.safetensors$/i, '');
+  return {
+    ss_output_name: title,
+    ss_sd_model_name: model.checkpoint.name,
+    ...(version === undefined ? {} : { ss_base_model_version: version, ss_v2: String(family === 'sd2') }),
+    'modelspec.title': title,
+    'mole.baked': JSON.stringify(mixture.record ?? {}),
+  };
 }
 
 /** Draws `request.drawings` with the mixture, folds the mean gates, writes the LoRA, and draws once more to compare. */

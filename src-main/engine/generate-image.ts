@@ -62,9 +62,10 @@ export async function generateImage(
   await makeFolder(settings.output.folder);
 
   stage('encoding-prompt', 'Reading the prompt');
-  const [prompt, negativePrompt] = [settings.prompt, settings.negativePrompt].map((text) => plainPrompt(text, warn));
+  const prompt = plainPrompt(settings.prompt, false, warn);
+  const negativePrompt = plainPrompt(settings.negativePrompt, true, warn);
   const prompts = await clock.time('encodeMs', () =>
-    encodeForPasses(model, mixture, { ...settings, prompt: prompt!, negativePrompt: negativePrompt! }),
+    encodeForPasses(model, mixture, { ...settings, prompt, negativePrompt }),
   );
   const look = await previewer(settings, model);
   const init = settings.init === undefined ? undefined : await encodeInit(settings.init.picture, size, model, stage);
@@ -158,13 +159,11 @@ async function previewer(settings: GenerateSettings, model: LoadedModel): Promis
   return async (latent) => toPixels(await model.preview(latent, taesd));
 }
 
-/** A prompt without tags, which this engine does not act on yet; what is left out is said. */
-function plainPrompt(text: string, warn: (message: string) => void): string {
+/** A prompt without tags: those of the prompt are in the mixture by now, those of the negative prompt mean nothing. */
+function plainPrompt(text: string, negative: boolean, warn: (message: string) => void): string {
   const { prompt, tags } = extractTags(text);
-  if (tags.length > 0) {
-    warn(
-      `Left out of the prompt, because extra networks are not supported yet: ${tags.map(({ source }) => source).join(' ')}`,
-    );
+  if (negative && tags.length > 0) {
+    warn(`Tags in the negative prompt are left out: ${tags.map(({ source }) => source).join(' ')}`);
   }
   for (const { message } of promptWarnings(prompt)) warn(message);
   return prompt;
