@@ -16,7 +16,6 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel
 
 here = pathlib.Path(__file__).parent / "data"
-tiny = here / "networks" / "tiny-sd1"
 out_folder = here / "mole"
 N, RANKS = 3, (2, 3, 4)
 
@@ -81,9 +80,31 @@ def group_name(name, granularity, network):
     return found.group(0) if found else name
 
 
-def run(network, net, modules, call, case):
+class Drawn:
+    """Experts and gate parameters by their seeds. autodiff_networks.py makes leaves of them that torch differentiates."""
+
+    trained = False
+
+    def __init__(self, modules):
+        self.experts = experts_of(modules)
+
+    def e(self, k, *shape):
+        return 2.0 * randn(5000 + k, *shape)
+
+    def timestep(self, k):
+        return 0.3 * randn(7000 + k, 32, N)
+
+    def tau(self, k):
+        return 1.0 + 0.25 * (k % 3)
+
+    def gain(self, k):
+        return 0.5 + 0.5 * (k % 4)
+
+
+def run(network, net, modules, call, case, drawn=None):
     """One forward pass under hooks; returns the output and the effective gates [B, G, N]."""
-    made = experts_of(modules)
+    drawn = drawn or Drawn(modules)
+    made = drawn.experts
     layers = dict(modules)
     groups = {}
     for name, _ in modules:
@@ -109,33 +130,30 @@ def run(network, net, modules, call, case):
         said = torch.stack(per_expert, dim=1)  # [B, N, T, D]
         if case["form"] == "pooled":
             said = said.mean(dim=2)
-            e = 2.0 * randn(5000 + k, N, said.shape[1] * said.shape[2])
+            e = drawn.e(k, N, said.shape[1] * said.shape[2])
         else:
-            e = 2.0 * randn(5000 + k, N, math.prod(said.shape[1:]))
+            e = drawn.e(k, N, math.prod(said.shape[1:]))
         flat = F.normalize(said.flatten(1), dim=1, eps=1e-30)
         logits = flat @ e.T
         if case["timestep"]:
             half = 16
             angle = case["t"][:, None] * torch.exp(-math.log(10000) * torch.arange(half) / half)[None]
-            logits = logits + torch.cat([angle.cos(), angle.sin()], dim=1) @ (0.3 * randn(7000 + k, 32, N))
-        tau = 1.0 + 0.25 * (k % 3)
-        g_all = torch.softmax(logits / tau, dim=1)
+            logits = logits + torch.cat([angle.cos(), angle.sin()], dim=1) @ drawn.timestep(k)
+        g_all = torch.softmax(logits / drawn.tau(k), dim=1)
         kept = g_all * mask
         effective = kept / kept.sum(dim=1, keepdim=True)
         if case["amplitude"] == "free":
-            gain = 0.5 + 0.5 * (k % 4)
             left = mask.sum()
-            effective = effective * (1 + (gain - 1) * (left - 1) / (N - 1))
+            effective = effective * (1 + (drawn.gain(k) - 1) * (left - 1) / (N - 1))
         gates[g] = effective
 
     def hook(name):
         def add(layer, args, output):
             x, g = args[0], owner[name]
             if g not in gates:
-                with torch.no_grad():
-                    handles_off()
-                    open_gate(g, x)
-                    handles_on()
+                handles_off()
+                open_gate(g, x)
+                handles_on()
             for i in range(N):
                 e = delta(layer, made[name][i], x)
                 if e is not None:
@@ -167,6 +185,7 @@ def run(network, net, modules, call, case):
         call(net)
         for h in watching:
             h.remove()
+    with torch.set_grad_enabled(drawn.trained):
         handles_on()
         result = call(net)
         handles_off()
@@ -184,39 +203,52 @@ def in_run_order(net, call, wanted):
     return order
 
 
-net = UNet2DConditionModel.from_pretrained(tiny / "unet", torch_dtype=torch.float32).eval()
-text = CLIPTextModel.from_pretrained(tiny / "text_encoder", torch_dtype=torch.float32).eval()
-known = load_file(tiny / "expected.safetensors")
-x, t, c, ids = known["sample"], known["timestep"], known["encoder_hidden_states"], known["input_ids"]
-unet_call = lambda n: n(x, t, c).sample
-text_call = lambda n: n(ids).last_hidden_state
-unet_modules = in_run_order(net, unet_call, lambda n: ".attentions." in n or ".resnets." in n or "samplers" in n)
-text_prefix = "" if any(n.startswith("text_model.") for n, _ in text.named_modules()) else "text_model."
-text_modules = [(text_prefix + n, m) for n, m in in_run_order(text, text_call, lambda n: ".layers." in n)]
+class Tiny:
+    """A tiny model of data/networks with its inputs, and the layers that experts target in run order."""
 
-plain = {"weights": [1.0, 1.0, 1.0], "mask": [1.0, 1.0, 1.0], "amplitude": "convex", "timestep": False}
-cases = {}
-for granularity in ("matrix", "layer", "block", "network"):
+    def __init__(self, model):
+        folder = here / "networks" / model
+        self.net = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32).eval().requires_grad_(False)
+        self.text = CLIPTextModel.from_pretrained(folder / "text_encoder", torch_dtype=torch.float32).eval().requires_grad_(False)
+        known = load_file(folder / "expected.safetensors")
+        self.x, self.t, self.c, self.ids = known["sample"], known["timestep"], known["encoder_hidden_states"], known["input_ids"]
+        self.unet_modules = in_run_order(
+            self.net, self.unet_call, lambda n: ".attentions." in n or ".resnets." in n or "samplers" in n)
+        prefix = "" if any(n.startswith("text_model.") for n, _ in self.text.named_modules()) else "text_model."
+        self.text_modules = [(prefix + n, m) for n, m in in_run_order(self.text, self.text_call, lambda n: ".layers." in n)]
+
+    def unet_call(self, net):
+        return net(self.x, self.t, self.c).sample
+
+    def text_call(self, text):
+        return text(self.ids).last_hidden_state
+
+
+if __name__ == "__main__":
+    tiny = Tiny("tiny-sd1")
+    plain = {"weights": [1.0, 1.0, 1.0], "mask": [1.0, 1.0, 1.0], "amplitude": "convex", "timestep": False}
+    cases = {}
+    for granularity in ("matrix", "layer", "block", "network"):
+        for form in ("pooled", "paper"):
+            cases[f"unet-{granularity}-{form}"] = {**plain, "network": "unet", "granularity": granularity, "form": form}
+    cases["unet-masked"] = {**plain, "network": "unet", "granularity": "block", "form": "pooled", "mask": [1.0, 0.0, 1.0], "weights": [0.8, 1.0, -0.6]}
+    cases["unet-alone"] = {**plain, "network": "unet", "granularity": "layer", "form": "paper", "amplitude": "free", "mask": [0.0, 1.0, 0.0], "weights": [1.0, 0.7, 1.0]}
+    cases["unet-free"] = {**plain, "network": "unet", "granularity": "block", "form": "pooled", "amplitude": "free"}
+    cases["unet-timestep"] = {**plain, "network": "unet", "granularity": "block", "form": "pooled", "timestep": True}
     for form in ("pooled", "paper"):
-        cases[f"unet-{granularity}-{form}"] = {**plain, "network": "unet", "granularity": granularity, "form": form}
-cases["unet-masked"] = {**plain, "network": "unet", "granularity": "block", "form": "pooled", "mask": [1.0, 0.0, 1.0], "weights": [0.8, 1.0, -0.6]}
-cases["unet-alone"] = {**plain, "network": "unet", "granularity": "layer", "form": "paper", "amplitude": "free", "mask": [0.0, 1.0, 0.0], "weights": [1.0, 0.7, 1.0]}
-cases["unet-free"] = {**plain, "network": "unet", "granularity": "block", "form": "pooled", "amplitude": "free"}
-cases["unet-timestep"] = {**plain, "network": "unet", "granularity": "block", "form": "pooled", "timestep": True}
-for form in ("pooled", "paper"):
-    cases[f"text-block-{form}"] = {**plain, "network": "text_encoder", "granularity": "block", "form": form}
-cases["text-layer"] = {**plain, "network": "text_encoder", "granularity": "layer", "form": "pooled"}
+        cases[f"text-block-{form}"] = {**plain, "network": "text_encoder", "granularity": "block", "form": form}
+    cases["text-layer"] = {**plain, "network": "text_encoder", "granularity": "layer", "form": "pooled"}
 
-results = {}
-for name, case in cases.items():
-    case["t"] = t
-    args = ("unet", net, unet_modules, unet_call) if case["network"] == "unet" else ("text_encoder", text, text_modules, text_call)
-    output, gates, groups = run(*args, case)
-    results[f"{name}.output"], results[f"{name}.gates"] = output.contiguous(), gates.contiguous()
-    case["groups"] = groups
-    del case["t"]
-    print(name, tuple(gates.shape), float(gates.min()), float(gates.max()))
-out_folder.mkdir(exist_ok=True)
-save_file(results, out_folder / "outputs.safetensors")
-(out_folder / "cases.json").write_text(json.dumps({
-    "modules": {"unet": [n for n, _ in unet_modules], "text_encoder": [n for n, _ in text_modules]}, "cases": cases}, indent=1) + "\n")
+    results = {}
+    for name, case in cases.items():
+        case["t"] = tiny.t
+        args = ("unet", tiny.net, tiny.unet_modules, tiny.unet_call) if case["network"] == "unet" else ("text_encoder", tiny.text, tiny.text_modules, tiny.text_call)
+        output, gates, groups = run(*args, case)
+        results[f"{name}.output"], results[f"{name}.gates"] = output.contiguous(), gates.contiguous()
+        case["groups"] = groups
+        del case["t"]
+        print(name, tuple(gates.shape), float(gates.min()), float(gates.max()))
+    out_folder.mkdir(exist_ok=True)
+    save_file(results, out_folder / "outputs.safetensors")
+    (out_folder / "cases.json").write_text(json.dumps({
+        "modules": {"unet": [n for n, _ in tiny.unet_modules], "text_encoder": [n for n, _ in tiny.text_modules]}, "cases": cases}, indent=1) + "\n")
