@@ -12,11 +12,16 @@ export interface ClipTextOptions {
    * the last one (Clip skip 2). At most numHiddenLayers - 1.
    */
   readonly skipLayers?: number;
+  /**
+   * Adds the input `extra_embeddings` float32 [E, D], E at least 1: token id vocabSize + i is its row i (textual inversion).
+   * An id beyond it ends the run with an error. Off by default.
+   */
+  readonly extraEmbeddings?: boolean;
   readonly layers?: LayerFactory;
 }
 
 /**
- * Graph: `input_ids` int64 [B, T] -> `last_hidden_state` float32 [B, T, D], after the final layer norm.
+ * Graph: `input_ids` int64 [B, T] (and `extra_embeddings` [E, D]) -> `last_hidden_state` float32 [B, T, D], after the final layer norm.
  * Throws when skipLayers leaves no layer, or a tensor is missing or misshapen.
  */
 export function clipText(config: ClipTextConfig, options: ClipTextOptions): Graph {
@@ -35,8 +40,8 @@ export function clipText(config: ClipTextConfig, options: ClipTextOptions): Grap
   const tokens = config.maxPositionEmbeddings;
   const ids = b.input('input_ids', ['B', tokens], 'int64');
   network.layers.begin?.(network, {});
-  const table = 'text_model.embeddings.token_embedding.weight';
-  const embedded = b.embedding(table, options.ref(table), [config.vocabSize, config.hiddenSize], ids); // [B, T, D]
+  const embedded =
+    options.extraEmbeddings === true ? extendedEmbedding(network, ids, config) : embedding(network, ids, config);
   const positions = parameter(network, 'text_model.embeddings.position_embedding.weight', [tokens, config.hiddenSize]);
   const mask = b.constant(causalMask(tokens), [tokens, tokens]);
   let x = b.Add(embedded, positions);
@@ -46,6 +51,27 @@ export function clipText(config: ClipTextConfig, options: ClipTextOptions): Grap
   b.output('last_hidden_state', layerNorm(network, x, 'text_model.final_layer_norm', config.layerNormEps));
   network.layers.end?.(network);
   return b.build();
+}
+
+/** Rows of the vocabulary's table: ids [B, T] -> [B, T, D]. */
+function embedding({ builder: b, ref }: NetworkContext, ids: Value, { vocabSize, hiddenSize }: ClipTextConfig): Value {
+  const table = 'text_model.embeddings.token_embedding.weight';
+  return b.embedding(table, ref(table), [vocabSize, hiddenSize], ids);
+}
+
+/**
+ * The same with rows of `extra_embeddings` for ids from vocabSize on. Both tables are read at clamped ids and one of the two
+ * rows is taken: joining the tables instead would copy the vocabulary's, 150 MB for Stable Diffusion 1.
+ */
+function extendedEmbedding(network: NetworkContext, ids: Value, config: ClipTextConfig): Value {
+  const { builder: b } = network;
+  const last = b.integers([config.vocabSize - 1]);
+  const extra = b.input('extra_embeddings', ['E', config.hiddenSize]);
+  const [isExtra] = b.op('Greater', [ids, last]); // [B, T]
+  const [known] = b.op('Min', [ids, last]);
+  const row = b.Max(b.Sub(ids, b.integers([config.vocabSize])), b.integers([0]));
+  const rows = [b.Gather(extra, row), embedding(network, known!, config)]; // [B, T, D] each
+  return b.op('Where', [b.Unsqueeze(isExtra!, [-1]), ...rows])[0]!;
 }
 
 function encoderLayer(network: NetworkContext, x: Value, name: string, config: ClipTextConfig, mask: Value): Value {

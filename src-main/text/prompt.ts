@@ -2,6 +2,7 @@
 // token, as AUTOMATIC1111 cuts them; and emphasis on what the encoder answers. Clip skip is the encoder's matter.
 // Facts: https://github.com/AUTOMATIC1111/stable-diffusion-webui/wiki/Features#infinite-prompt-length
 import { parseAttention } from './attention.ts';
+import { wordFinder, type LearnedWords, type TokenGroup } from './learned-words.ts';
 import { extractTags } from './prompt-tags.ts';
 import { parseSchedule, type ScheduleNode } from './schedule-grammar.ts';
 import { clipTokenizer, type ClipTokenizer } from './tokenizer.ts';
@@ -23,6 +24,8 @@ export interface TokenChunk {
 export interface ChunkOptions {
   /** Id after the end mark: by default the end mark again (Stable Diffusion 1); 0 for Stable Diffusion 2. */
   readonly padToken?: number;
+  /** Words of textual-inversion files: each takes as many tokens as it has vectors, at most 75. */
+  readonly words?: LearnedWords;
 }
 
 /** Tokens of a prompt between the two marks. */
@@ -85,10 +88,10 @@ function textAt(nodes: readonly ScheduleNode[], step: number, steps: number): st
 /**
  * Cuts a prompt of one moment into chunks of 77 tokens, at least one. Weights come from its brackets (attention.ts). A
  * chunk ends at BREAK, at the last comma if the next word does not fit and that comma is among its last 20 tokens, or when
- * it is full.
+ * it is full. A learned word is never cut in two. Throws RangeError for one that no chunk can hold.
  */
 export function tokenChunks(text: string, tokenizer: ClipTokenizer, options: ChunkOptions = {}): TokenChunk[] {
-  return cut(text, tokenizer).chunks.map((chunk) => closeChunk(chunk, tokenizer, options));
+  return cut(text, tokenizer, options.words).chunks.map((chunk) => closeChunk(chunk, tokenizer, options));
 }
 
 /** Adds empty chunks until there are `count`, so that both branches of the guidance attend to as many tokens. */
@@ -110,9 +113,10 @@ export function tokenCount(
   prompt: string,
   tokenizer: ClipTokenizer = clipTokenizer(),
   steps = 20,
+  words?: LearnedWords,
 ): { readonly tokens: number; readonly limit: number } {
   const texts = new Set(promptSchedule(extractTags(prompt).prompt, steps).map(({ text }) => text));
-  const tokens = Math.max(...[...texts].map((text) => cut(text, tokenizer).tokenCount));
+  const tokens = Math.max(...[...texts].map((text) => cut(text, tokenizer, words).tokenCount));
   return { tokens, limit: Math.ceil(Math.max(tokens, 1) / chunkLength) * chunkLength };
 }
 
@@ -167,6 +171,7 @@ interface OpenChunk {
 function cut(
   text: string,
   tokenizer: ClipTokenizer,
+  words: LearnedWords = new Map(),
 ): { readonly chunks: readonly OpenChunk[]; readonly tokenCount: number } {
   const chunks: OpenChunk[] = [];
   let chunk: OpenChunk = { tokens: [], weights: [] };
@@ -176,7 +181,9 @@ function cut(
     chunk = { tokens: [], weights: [] };
     lastComma = undefined;
   };
-  const add = (token: number, weight: number): void => {
+  const findWords = wordFinder(words, tokenizer);
+  const add = (group: TokenGroup, weight: number): void => {
+    const [token] = group;
     const isFull = chunk.tokens.length === chunkLength;
     if (isFull && token !== tokenizer.comma && lastComma !== undefined && chunkLength - lastComma <= commaReach) {
       const tokens = chunk.tokens.splice(lastComma + 1);
@@ -185,12 +192,16 @@ function cut(
       chunk = { tokens, weights };
     } else if (isFull) nextChunk();
     else if (token === tokenizer.comma) lastComma = chunk.tokens.length;
-    chunk.tokens.push(token);
-    chunk.weights.push(weight);
+    if (group.length > chunkLength) {
+      throw new RangeError(`A learned word has ${group.length} vectors; ${chunkLength} tokens are read at once.`);
+    }
+    if (chunk.tokens.length + group.length > chunkLength) nextChunk();
+    chunk.tokens.push(...group);
+    chunk.weights.push(...group.map(() => weight));
   };
   for (const part of parseAttention(text)) {
     if (part.kind === 'break') nextChunk();
-    else for (const token of tokenizer.encode(part.text)) add(token, part.weight);
+    else for (const group of findWords(tokenizer.encode(part.text))) add(group, part.weight);
   }
   const count = chunks.length * chunkLength + chunk.tokens.length;
   if (chunk.tokens.length > 0 || chunks.length === 0) nextChunk();
