@@ -119,6 +119,8 @@ export const mergeTolerance = {
 export const gradientTolerance = {
   // Relative L2 error of one operator's gradient.
   rule: 1e-5,
+  // Of a whole network under gates: float32 rounding through every layer and back.
+  network: 1e-4,
   // Relative error of a slope: the loss is rounded to float32 inside and divided by a step of 0.002.
   difference: 2e-3,
 } as const;
@@ -127,4 +129,11 @@ export const gradientTolerance = {
 export const expertTolerance = {
   // As for plain networks: the factors are the same numbers, summed in another order.
   network: 1e-4,
+} as const;
+
+/** Deltas of adapters against products written out in float64. */
+export const adapterTolerance = {
+  // Relative L2 error of up down: the witness's factors are exact in float16, so only one or two roundings to float32 are
+  // left (scale into up, products of factors, PEFT's own float32 sums).
+  float32: 1e-6,
 } as const;
