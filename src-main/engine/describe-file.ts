@@ -1,6 +1,6 @@
 // What a file is, for `atelier inspect` and dropped files: checkpoint, VAE, LoRA, learned word or picture, told by what is
 // in it. A file that cannot be used gets a report too: its problems are the answer.
-import { open, stat } from 'node:fs/promises';
+import { open, readdir, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { FailureError } from '../contract/failure.ts';
 import type { FileReport } from '../contract/files.ts';
@@ -10,19 +10,40 @@ import { SafetensorsError } from '../formats/safetensors-header.ts';
 import { readSafetensorsHeader, type SafetensorsHeader } from '../formats/safetensors.ts';
 import type { TensorRef } from '../graph/ir.ts';
 import { CheckpointError } from '../networks/checkpoint-error.ts';
+import { ExpertError } from '../networks/expert-error.ts';
 import { elementCount } from '../tensor/shape.ts';
 import { precisionOf } from './checkpoint-parts.ts';
 import { openCheckpoint, openVae, type Checkpoint } from './checkpoint.ts';
+import { describeAdapter, describeEmbedding } from './describe-adapter.ts';
+import { fileHashes } from './file-hashes.ts';
 import { recognise, type ModelFamily } from './model-family.ts';
+import { locate } from './open-expert.ts';
+import { holdsPictures } from './thumbnail.ts';
 
-/** Describes the file or diffusers folder at `path`. Throws FailureError when there is nothing there, or it cannot be read. */
-export async function describeFile(path: string): Promise<FileReport> {
+export interface DescribeFileOptions {
+  /** Hashes too, which read the whole file. */
+  readonly hashes?: boolean;
+  /** Path of the model whose layers a LoRA is compared with; by default the one that it is for. */
+  readonly model?: string | undefined;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Describes the file, diffusers folder or PEFT folder at `path`. Throws FailureError when there is nothing there, or it
+ * cannot be read; what is wrong with `options.model` as openCheckpoint does.
+ */
+export async function describeFile(path: string, options: DescribeFileOptions = {}): Promise<FileReport> {
   const absolute = resolve(path);
   const found = await look(absolute);
-  if (found.folder) return describeFolder(absolute);
+  if (found.folder) return describeFolder(absolute, options);
+  const report = await describeOne(absolute, found, options);
+  return options.hashes === true ? { ...report, hashes: await fileHashes(absolute, options.signal) } : report;
+}
+
+async function describeOne(absolute: string, found: Found, options: DescribeFileOptions): Promise<FileReport> {
   if (sniffFormat(found.head) !== undefined) return describePicture(absolute, found.size);
   try {
-    return await describeTensors(await readSafetensorsHeader(absolute));
+    return await describeTensors(await readSafetensorsHeader(absolute), options);
   } catch (error) {
     if (!(error instanceof SafetensorsError)) throw error;
     return {
@@ -36,7 +57,13 @@ export async function describeFile(path: string): Promise<FileReport> {
   }
 }
 
-async function look(path: string): Promise<{ folder: boolean; size: number; head: Uint8Array }> {
+interface Found {
+  readonly folder: boolean;
+  readonly size: number;
+  readonly head: Uint8Array;
+}
+
+async function look(path: string): Promise<Found> {
   try {
     const found = await stat(path);
     // A named pipe would wait for ever; the safetensors reader names it.
@@ -60,16 +87,27 @@ async function look(path: string): Promise<{ folder: boolean; size: number; head
   }
 }
 
-async function describeTensors(header: SafetensorsHeader): Promise<FileReport> {
-  const { file, tensors, metadata } = header;
+async function describeTensors(
+  header: SafetensorsHeader,
+  { model }: DescribeFileOptions,
+  config?: unknown,
+): Promise<FileReport> {
+  const { file, tensors } = header;
   const family = recognise(tensors);
   const precision = precisionOf(tensors.values());
   const parameters = countParameters(tensors.values());
-  const ranks = family.kind === 'lora' ? ranksOf(tensors) : undefined;
+  const described =
+    family.kind === 'lora'
+      ? await describeAdapter(header, { config, model: model === undefined ? undefined : await openCheckpoint(model) })
+      : undefined;
+  const base = described?.base.name ?? family.base;
+  const naming = described?.family ?? family.family;
+  const embeddings = described?.embeddings ?? (family.kind === 'embedding' ? describeEmbedding(header) : []);
+  const rank = showRanks(described?.adapter.ranks);
   const details = [
     mostOf(precision),
-    ...(ranks === undefined ? [] : [ranks]),
-    `${tensors.size} tensors`,
+    ...(rank === undefined ? [] : [rank]),
+    `${tensors.size} ${tensors.size === 1 ? 'tensor' : 'tensors'}`,
     `${showCount(parameters)} parameters`,
   ];
   return {
@@ -77,15 +115,30 @@ async function describeTensors(header: SafetensorsHeader): Promise<FileReport> {
     sizeBytes: header.sizeBytes,
     kind: family.kind,
     summary: `${sentence(family.what)}: ${details.join(', ')}.`,
-    ...(family.base === undefined ? {} : { base: family.base }),
-    ...(family.family === undefined ? {} : { family: family.family }),
+    ...(base === undefined ? {} : { base }),
+    ...(naming === undefined ? {} : { family: naming }),
     tensors: tensors.size,
     parameters,
     precision,
-    metadata,
-    problems: [...header.warnings, ...(await problemsOf(file, family))],
+    ...(described === undefined ? {} : { adapter: described.adapter }),
+    ...(embeddings.length === 0 ? {} : { embeddings }),
+    metadata: readable(header.metadata),
+    problems: [...header.warnings, ...(described?.problems ?? (await problemsOf(file, family)))],
   };
 }
+
+/** Metadata without embedded pictures, and no text longer than a message between processes should be. */
+function readable(metadata: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  const shown = (key: string, value: string): string =>
+    holdsPictures(key) && value !== ''
+      ? `(pictures, ${value.length} characters)`
+      : value.length > longestField
+        ? `${value.slice(0, longestField)}... (${value.length} characters)`
+        : value;
+  return Object.fromEntries(Object.entries(metadata).map(([key, value]) => [key, shown(key, value)]));
+}
+
+const longestField = 2 ** 20;
 
 /** What stands in the way of using the file as what it is, by trying to open it. */
 async function problemsOf(file: string, family: ModelFamily): Promise<readonly string[]> {
@@ -100,7 +153,8 @@ async function problemsOf(file: string, family: ModelFamily): Promise<readonly s
   }
 }
 
-async function describeFolder(path: string): Promise<FileReport> {
+async function describeFolder(path: string, options: DescribeFileOptions): Promise<FileReport> {
+  if (await isAdapterFolder(path)) return describeAdapterFolder(path, options);
   let checkpoint: Checkpoint;
   try {
     checkpoint = await openCheckpoint(path);
@@ -127,6 +181,24 @@ async function describeFolder(path: string): Promise<FileReport> {
     metadata: checkpoint.metadata,
     problems: checkpoint.warnings,
   };
+}
+
+/** Whether PEFT or diffusers saved a LoRA in the folder. */
+async function isAdapterFolder(path: string): Promise<boolean> {
+  const names = await readdir(path).catch(() => []);
+  return names.some((name) => /^(adapter_config\.json|(adapter_model|pytorch_lora_weights)\.\w+)$/.test(name));
+}
+
+async function describeAdapterFolder(path: string, options: DescribeFileOptions): Promise<FileReport> {
+  try {
+    const { file, config } = await locate(path);
+    const report = await describeTensors(await readSafetensorsHeader(file), options, config);
+    return options.hashes === true ? { ...report, hashes: await fileHashes(file, options.signal) } : report;
+  } catch (error) {
+    if (!(error instanceof ExpertError || error instanceof SafetensorsError)) throw error;
+    const problems = [withoutPath(error.message, path)];
+    return { path, sizeBytes: 0, kind: 'lora', summary: 'A LoRA that cannot be used.', metadata: {}, problems };
+  }
 }
 
 async function describePicture(path: string, sizeBytes: number): Promise<FileReport> {
@@ -158,15 +230,10 @@ async function describePicture(path: string, sizeBytes: number): Promise<FileRep
   };
 }
 
-/** "rank 4" or "ranks 4 to 32", by the smaller side of each down-projection. */
-function ranksOf(tensors: ReadonlyMap<string, TensorRef>): string | undefined {
-  let [least, most] = [Infinity, 0];
-  for (const [name, { shape }] of tensors) {
-    if (!/((lora_|lora\.|_lora\.|layer\.)down|lora_A(\.default)?)\.weight$|:down$/.test(name)) continue;
-    least = Math.min(least, shape[0] ?? 0);
-    most = Math.max(most, shape[0] ?? 0);
-  }
-  if (most === 0) return undefined;
+/** "rank 4" or "ranks 4 to 32". */
+function showRanks(ranks: readonly [number, number] | undefined): string | undefined {
+  if (ranks === undefined) return undefined;
+  const [least, most] = ranks;
   return least === most ? `rank ${most}` : `ranks ${least} to ${most}`;
 }
 

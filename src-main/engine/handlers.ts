@@ -162,8 +162,9 @@ export function createHandlers(): Handlers {
       return { ...result, warnings };
     },
 
-    async inspect(params) {
-      return describeFile(checkParams('inspect', params).path);
+    async inspect(params, { signal }) {
+      const { path, ...options } = checkParams('inspect', params);
+      return describeFile(path, { ...options, signal });
     },
 
     async network(params, { signal }) {

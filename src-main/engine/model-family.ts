@@ -2,6 +2,7 @@
 // things that look alike from outside and are refused by name. File names and metadata are not trusted for it.
 import type { TensorRef } from '../graph/ir.ts';
 import { adapterBase, baseOfWidth } from '../networks/lora-base.ts';
+import { adapterKey } from '../networks/lora-keys.ts';
 import { findTaesd, findVae } from './vae-parts.ts';
 
 type Tensors = ReadonlyMap<string, TensorRef>;
@@ -11,7 +12,7 @@ export interface ModelFamily {
   readonly kind: 'checkpoint' | 'vae' | 'taesd' | 'lora' | 'embedding' | 'unknown';
   /** Base model: 'SD 1.x', 'SD 2.x', 'SDXL', 'SD3', 'Flux'; undefined when not known. */
   readonly base?: string;
-  /** Naming family: 'LDM', 'diffusers', 'kohya'. */
+  /** Naming family of a checkpoint or VAE: 'LDM', 'diffusers'. */
   readonly family?: string;
   /** What it is, for a sentence that begins "this is". */
   readonly what: string;
@@ -97,11 +98,17 @@ function smallPart(tensors: Tensors): ModelFamily | undefined {
 function embedding(tensors: Tensors): ModelFamily | undefined {
   if (tensors.size === 0 || tensors.size > 3) return undefined;
   const what = 'a textual inversion (a learned word)';
-  if (tensors.has('clip_l') || tensors.has('clip_g'))
-    return { kind: 'embedding', base: 'SDXL', what, supported: false };
   const widths = [...tensors.values()].map(({ shape }) => (shape.length >= 1 && shape.length <= 2 ? shape.at(-1)! : 0));
-  const base = widths.map((width) => ({ 768: 'SD 1.x', 1024: 'SD 2.x' })[width]).find((found) => found !== undefined);
-  return base === undefined ? undefined : { kind: 'embedding', base, what, supported: false };
+  if (tensors.has('clip_l') || tensors.has('clip_g'))
+    return { kind: 'embedding', base: 'SDXL', what: `${what} for SDXL`, supported: false };
+  const bases = widths.map((width) => ({ 768: 'SD 1.x', 1024: 'SD 2.x' })[width]);
+  const base = bases.find((found) => found !== undefined);
+  if (base !== undefined) return { kind: 'embedding', base, what: `${what} for ${base}`, supported: true };
+  // A1111's name for the vectors; a single tensor of another name and width could be anything.
+  const own = tensors.get('emb_params')?.shape;
+  if (own === undefined || own.length !== 2) return undefined;
+  const custom = `a model of its own size (text encoder ${own[1]!} wide)`;
+  return { kind: 'embedding', base: custom, what: `${what} for ${custom}`, supported: true };
 }
 
 function controlNet(tensors: Tensors): ModelFamily | undefined {
@@ -117,28 +124,20 @@ function controlNet(tensors: Tensors): ModelFamily | undefined {
   return undefined;
 }
 
-const loraFamilies: readonly (readonly [RegExp, string])[] = [
-  [/^lora_(unet|te\d?)_.*\.(lora_(down|up|mid)\.weight|alpha)$/, 'kohya'],
-  [/\.(hada_w1_a|hada_w1_b|lokr_w1|lokr_w1_a|oft_blocks|oft_diag|on_input)$/, 'LyCORIS'],
-  [/\.processor\.to_\w+_lora\.(down|up)\.weight$/, 'diffusers (attention processors)'],
-  [/\.lora_linear_layer\.(down|up)\.weight$|\.lora\.(down|up)\.weight$/, 'diffusers'],
-  [/^base_model\.model\..*\.lora_[AB]\./, 'PEFT'],
-  [/\.lora_[AB]\.(default\.)?weight$/, 'diffusers with PEFT'],
-  [/^(unet|text_encoder):\d+:(up|down)$/, 'cloneofsimo'],
-  [/\.lora_(down|up)\.weight$/, 'generic'],
-];
+/** Endings that other models have as well, or that stand beside an adapter's factors. */
+const commonRoles: ReadonlySet<string> = new Set(['weight', 'scale', 'alpha', 'rescale', 'diff_b']);
 
+/** A LoRA or a relative: a quarter of its tensors and more are factors of one. Which ones it can use, readAdapter says. */
 function lora(tensors: Tensors): ModelFamily | undefined {
-  const counts = new Map<string, number>();
+  let factors = 0;
   for (const key of tensors.keys()) {
-    const family = loraFamilies.find(([pattern]) => pattern.test(key))?.[1];
-    if (family !== undefined) counts.set(family, (counts.get(family) ?? 0) + 1);
+    const role = adapterKey(key)?.role;
+    if ((role !== undefined && !commonRoles.has(role)) || /^(unet|text_encoder):\d+:(up|down)$/.test(key)) factors++;
   }
-  const [best] = [...counts].sort(([, a], [, b]) => b - a);
-  if (best === undefined || best[1] * 4 < tensors.size) return undefined;
+  if (factors === 0 || factors * 4 < tensors.size) return undefined;
   const base = adapterBase(tensors).name;
   const what = base === undefined ? 'a LoRA' : `a LoRA for ${base}`;
-  return { kind: 'lora', family: best[0], ...(base === undefined ? {} : { base }), what, supported: true };
+  return { kind: 'lora', ...(base === undefined ? {} : { base }), what, supported: true };
 }
 
 /** Width of the text states that an LDM UNet behind `prefix` reads. */

@@ -86,6 +86,31 @@ export async function readTensor(ref: TensorRef): Promise<FloatTensor | IntTenso
   }
 }
 
+/**
+ * The values of `refs`, tensors of one number each (alphas, scales) in one file, which is opened once for all of them. Throws
+ * SafetensorsError as `readTensor`, and for a tensor of more numbers.
+ */
+export async function readScalars(refs: readonly TensorRef[]): Promise<readonly number[]> {
+  const [first] = refs;
+  if (first === undefined) return [];
+  const { handle, size } = await openFile(first.file);
+  try {
+    const values: number[] = [];
+    for (const ref of refs) {
+      const whole = ref.file === first.file && elementCount(ref.shape) === 1 && ref.length === byteSize(ref.dtype);
+      if (!whole || ref.offset + ref.length > size) {
+        const message = `${ref.dtype} of shape ${showShape(ref.shape)} at byte ${ref.offset} is not one number in this file.`;
+        throw new SafetensorsError(first.file, message);
+      }
+      const { data } = decode(ref, await readAt(handle, ref.file, ref.offset, ref.length), 1);
+      values.push(Number(data[0]));
+    }
+    return values;
+  } finally {
+    await handle.close();
+  }
+}
+
 function decode({ dtype, shape }: TensorRef, bytes: Buffer, count: number): FloatTensor | IntTensor {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const floats = (at: (index: number) => number): FloatTensor => {

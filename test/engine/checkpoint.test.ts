@@ -333,7 +333,7 @@ describe('describing files', () => {
       expect(report).toMatchObject({ kind: 'lora', base: 'SD 1.x', problems: [] });
       expect(report.summary).toMatch(/rank 4/);
     }
-    expect(reports.map(({ family }) => family)).toEqual(['cloneofsimo', 'diffusers (attention processors)']);
+    expect(reports.map(({ family }) => family)).toEqual(['cloneofsimo', 'diffusers (processor)']);
   });
 
   it('files that cannot be used get a report that says why; absent ones an error', async () => {
