@@ -6,6 +6,7 @@ import { FailureError, type Failure, type FailureKind } from '../contract/failur
 const kinds: Readonly<Record<string, FailureKind>> = {
   SafetensorsError: 'bad-file',
   CheckpointError: 'bad-file',
+  ExpertError: 'bad-file',
   WeightShapeError: 'bad-file',
   GateError: 'bad-file',
   WeightTextError: 'bad-request',
