@@ -4,6 +4,8 @@
 import { GraphBuilder } from '../graph/builder.ts';
 import type { Graph, Node, Value } from '../graph/ir.ts';
 import type { OpName } from '../graph/ops.ts';
+import { printGraph } from '../graph/print.ts';
+import type { DType } from '../tensor/dtype.ts';
 import { elementCount, sameShape } from '../tensor/shape.ts';
 import { sizes, type Rule, type RuleContext } from './rule.ts';
 import { convolutionRules } from './rules/convolution.ts';
@@ -35,6 +37,8 @@ export interface GradientOptions {
   readonly of: readonly { readonly output: string; readonly seed?: string }[];
   /** Names of the graph inputs to differentiate with respect to: float32. */
   readonly withRespectTo: readonly string[];
+  /** How the outputs are called; gradientOutput unless given (a gradient of a gradient needs names of its own). */
+  readonly name?: (input: string) => string;
 }
 
 /**
@@ -42,9 +46,16 @@ export interface GradientOptions {
  * loss does not depend on get zeros. A named seed becomes a new graph input in the shape of its output.
  * Throws MissingRuleError naming the operator and the node, and an Error for names that the graph does not have.
  */
-export function withGradient(graph: Graph, { of, withRespectTo }: GradientOptions): Graph {
+export function withGradient(
+  graph: Graph,
+  { of, withRespectTo, name: outputName = gradientOutput }: GradientOptions,
+): Graph {
   const b = GraphBuilder.extend(graph);
-  const targets = withRespectTo.map((name) => named(graph.inputs, name, 'input'));
+  const targets = withRespectTo.map((name) => {
+    const input = named(graph.inputs, name, 'input');
+    if (input.dtype !== 'float32') throw new Error(`${name} is ${input.dtype}: only float32 inputs have a gradient.`);
+    return input;
+  });
   const dependent = dependents(graph, targets);
   const grads = new Map<Value, Value>();
   for (const { output: name, seed } of of) {
@@ -65,7 +76,7 @@ export function withGradient(graph: Graph, { of, withRespectTo }: GradientOption
     }
   });
   for (const target of targets) {
-    b.output(gradientOutput(target.name), grads.get(target) ?? b.Expand(b.constant(0), sizes(target)));
+    b.output(outputName(target.name), grads.get(target) ?? b.Expand(b.constant(0), sizes(target)));
   }
   return b.build();
 }
@@ -86,12 +97,15 @@ function scalar(output: Value): Value {
   throw new Error(`${output.name} is no scalar: name a seed for it.`);
 }
 
+/** Types that a gradient can flow through. */
+const floats: ReadonlySet<DType> = new Set(['float32', 'float16', 'bfloat16'] as const);
+
 /** Values that change when a target does. */
 function dependents(graph: Graph, targets: readonly Value[]): ReadonlySet<Value> {
   const found = new Set(targets);
   for (const { inputs, outputs } of graph.nodes) {
     if (!inputs.some((input) => input !== undefined && found.has(input))) continue;
-    for (const output of outputs) if (output.dtype === 'float32') found.add(output);
+    for (const output of outputs) if (floats.has(output.dtype)) found.add(output);
   }
   return found;
 }
@@ -104,10 +118,9 @@ function apply(
 ): readonly (Value | undefined)[] {
   const rule = rules[node.op as OpName];
   if (rule === undefined) {
-    const shapes = node.inputs.map((input) =>
-      input === undefined ? '-' : `${input.name} [${input.shape.join(', ')}]`,
+    throw new MissingRuleError(
+      `${node.op} has no gradient rule, and node ${node.name} lies between the loss and what is trained:\n${printGraph(b.build(), { around: node.name })}`,
     );
-    throw new MissingRuleError(`${node.op} has no gradient rule (node ${node.name}; inputs ${shapes.join('; ')}).`);
   }
   const context: RuleContext = {
     b,

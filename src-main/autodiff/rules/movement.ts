@@ -45,7 +45,7 @@ export const movementRules = {
     const [starts, ends] = [integers(1), integers(2)];
     const axes = node.inputs[3] === undefined ? starts.map((_, i) => i) : integers(3);
     if (node.inputs[4] !== undefined && integers(4).some((step) => step !== 1))
-      throw new Error('Slices of step 1 alone.');
+      throw new Error(`${node.name}: gradients of slices with steps are not written.`);
     const [before, after] = [shape.map(() => 0), shape.map(() => 0)];
     axes.forEach((axis, i) => {
       const at = (axis + shape.length) % shape.length;

@@ -16,7 +16,8 @@ export const normalizationRules = {
 
   LayerNormalization: (context) => {
     const rank = context.input(0).shape.length;
-    if (Number(context.node.attributes['axis'] ?? -1) !== -1) throw new Error('Layer norm over the last axis alone.');
+    if (Number(context.node.attributes['axis'] ?? -1) !== -1)
+      throw new Error(`${context.node.name}: gradients of layer norms are written for the last axis alone.`);
     return normalized(context, [rank - 1], (b, parameter) => parameter, context.b);
   },
 
