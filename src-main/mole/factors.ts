@@ -34,30 +34,31 @@ const largeMatrix = 2 ** 21;
 /**
  * The factors of `entry`, its scale inside `up`. Exact for LoRA, LoCon and Tucker, and for the other kinds while their rank is
  * not above `mostRank`; else truncated, with the share of energy left out. Throws ExpertError when the file holds numbers that
- * are not finite.
+ * are not finite, or whose products are not.
  */
 export async function factorsOf(entry: AdapterModule, read: ReadTensor, options: FactorOptions = {}): Promise<LowRank> {
-  const { module, algorithm } = entry;
+  const { module } = entry;
+  const mostRank = options.mostRank ?? 64;
+  if (!Number.isInteger(mostRank) || mostRank < 1) throw new RangeError(`mostRank is from 1 on, got ${mostRank}.`);
   const tensors = new Map<string, FloatTensor>();
   for (const [role, ref] of Object.entries(entry.tensors)) tensors.set(role, await finite(entry, role, ref, read));
   const scale = await scaleOf(entry, read);
-  const mostRank = options.mostRank ?? 64;
-  const { left, right, residualEnergy } = makers[algorithm](entry, (role) => tensors.get(role), mostRank);
+  const { left, right, residualEnergy } = make(entry, (role) => tensors.get(role), mostRank);
   const rank = left.shape[1]!;
   const downShape =
     module.kind === 'conv' ? [rank, module.inFeatures, module.kernel, module.kernel] : [rank, module.inFeatures];
-  return {
-    module,
-    down: floatTensor(downShape, right.data),
-    up:
-      scale === 1
-        ? left
-        : floatTensor(
-            left.shape,
-            left.data.map((value) => value * scale),
-          ),
-    residualEnergy,
-  };
+  const up = scale === 1 ? left.data : left.data.map((value) => value * scale);
+  if (!up.every(Number.isFinite) || !right.data.every(Number.isFinite)) throw tooLarge(entry);
+  return { module, down: floatTensor(downShape, right.data), up: floatTensor(left.shape, up), residualEnergy };
+}
+
+function make(entry: AdapterModule, part: Part, mostRank: number): Made {
+  try {
+    return makers[entry.algorithm](entry, part, mostRank);
+  } catch (error) {
+    // Products beyond float32, which no factorisation takes.
+    throw error instanceof RangeError ? tooLarge(entry) : error;
+  }
 }
 
 /** `.scale` where there is one, else alpha / rank, or alpha / sqrt(rank); alpha missing, 0 or not a number counts as the rank. */
@@ -241,4 +242,10 @@ const notFinite = ({ layer, module }: AdapterModule, role: string, file: string)
   new ExpertError(
     file,
     `${role} of ${JSON.stringify(layer.slice(0, 120))} (${module.name}) holds numbers that are not finite: its training failed, or the file is damaged. Choose another version of it.`,
+  );
+
+const tooLarge = (entry: AdapterModule): ExpertError =>
+  new ExpertError(
+    fileOf(entry),
+    `the numbers of ${JSON.stringify(entry.layer.slice(0, 120))} (${entry.module.name}) are too large to multiply: its training failed, or the file is damaged. Choose another version of it.`,
   );

@@ -8,6 +8,7 @@ import { failureOf } from '../../src-main/engine/failure-of.ts';
 import { openExpert, type ExpertBase, type OpenedExpert } from '../../src-main/engine/open-expert.ts';
 import { writeSafetensors } from '../../src-main/formats/safetensors-write.ts';
 import { sd1TextConfig, sd1UNetConfig, sd2TextConfig, sd2UNetConfig } from '../../src-main/networks/sd-configs.ts';
+import { TorchGenerator } from '../../src-main/tensor/random.ts';
 import { elementCount } from '../../src-main/tensor/shape.ts';
 import { floatTensor } from '../../src-main/tensor/tensor.ts';
 import { denseDelta, goldenExpert, goldenExperts, tinyConfigs } from '../support/adapter-case.ts';
@@ -190,6 +191,31 @@ describe('what is no LoRA is refused in words', () => {
     expect(await refusal(damaged, tiny)).toMatch(/PEFT config cannot be read: it is not JSON/);
     expect(await refusal(join(folder, 'none.safetensors'), tiny)).toMatch(/there is no such file/);
   });
+});
+
+it('files with any few bytes changed are experts or refused in words, and experts are finite', async () => {
+  const random = new TorchGenerator(11);
+  const refused: string[] = [];
+  for (let round = 0; round < 200; round++) {
+    const source = goldenExperts[round % goldenExperts.length]!;
+    const bytes = readFileSync(goldenExpert(`tiny-sd1/${source}.safetensors`));
+    const header = Number(bytes.readBigUInt64LE(0));
+    // Three in the header, three in the weights.
+    for (const at of random.randint(8, 8 + header, 3)) bytes[at] = 32 + (random.randint(0, 95, 1)[0] ?? 0);
+    for (const at of random.randint(8 + header, bytes.length, 3)) bytes[at] = random.randint(0, 256, 1)[0] ?? 0;
+    const path = join(folder, 'damaged.safetensors');
+    writeFileSync(path, bytes);
+    try {
+      const { layers } = await (await openExpert(path, tiny)).load();
+      for (const { up, down } of [...layers.unet.values(), ...layers.text_encoder.values()]) {
+        expect(up.data.every(Number.isFinite) && down.data.every(Number.isFinite)).toBe(true);
+      }
+    } catch (error) {
+      expect(failureOf(error)).toMatchObject({ kind: 'bad-file' });
+      refused.push((error as Error).name);
+    }
+  }
+  expect(new Set(refused)).toEqual(new Set(['SafetensorsError', 'ExpertError']));
 });
 
 const loras = resolve(import.meta.dirname, '../../../shared/data/loras');

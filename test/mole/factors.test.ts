@@ -212,6 +212,18 @@ describe('truncation keeps the best approximation and says what it left out', ()
     expect(relativeError(denseDelta(cut), delta) ** 2).toBeCloseTo(cut.residualEnergy, 5);
   });
 
+  it.each(cases.slice(0, 2))('numbers beyond float32 are refused in words: %s', async (_, algorithm, parts) => {
+    const huge = Object.entries(parts).map(([role, { shape, data }]) => [
+      role,
+      floatTensor(
+        shape,
+        data.map((value) => value * 1e37),
+      ),
+    ]);
+    const { entry, read } = entryOf(algorithm, Object.fromEntries(huge) as Record<string, FloatTensor>);
+    await expect(factorsOf(entry, read, { mostRank: 5 })).rejects.toThrow(/are too large to multiply/);
+  });
+
   it('a LoRA is never cut', async () => {
     const { entry, read } = entryOf('lora', { down: random.randn([9, 24]), up: random.randn([32, 9]) });
     expect((await factorsOf(entry, read, { mostRank: 5 })).up.shape).toEqual([32, 9]);
