@@ -5,6 +5,7 @@ import { FailureError, type Failure } from '../contract/failure.ts';
 import packageJson from '../../package.json' with { type: 'json' };
 import { nearest, parseArguments, UsageError } from './arguments.ts';
 import { commandHelp, commonFlags, type Command } from './command.ts';
+import { bakeCommand } from './bake.ts';
 import { demoCommand } from './demo.ts';
 import { devicesCommand } from './devices.ts';
 import { exitCodeOf } from './exit-codes.ts';
@@ -12,9 +13,20 @@ import { generateCommand } from './generate.ts';
 import { inspectCommand } from './inspect.ts';
 import { networkCommand } from './network.ts';
 import { Terminal } from './terminal.ts';
+import { trainGateCommand } from './train-gate.ts';
+import { trainLoraCommand } from './train-lora.ts';
 import { tolerateClosedPipes, write } from './write.ts';
 
-const commands: readonly Command[] = [generateCommand, demoCommand, inspectCommand, networkCommand, devicesCommand];
+const commands: readonly Command[] = [
+  generateCommand,
+  trainGateCommand,
+  trainLoraCommand,
+  bakeCommand,
+  demoCommand,
+  inspectCommand,
+  networkCommand,
+  devicesCommand,
+];
 
 function mainHelp(): string {
   return [
@@ -23,7 +35,7 @@ function mainHelp(): string {
     'Usage: atelier COMMAND [flags]',
     '',
     'Commands:',
-    ...commands.map(({ name, summary }) => `  ${name.padEnd(10)}${summary}`),
+    ...commands.map(({ name, summary }) => `  ${name.padEnd(12)}${summary}`),
     '',
     '  atelier COMMAND --help   flags and examples of a command',
     '  atelier --version        the version',
@@ -31,6 +43,7 @@ function mainHelp(): string {
     'Examples:',
     '  atelier demo',
     '  atelier generate --prompt "a red apple, noto style" --seed 7',
+    '  atelier train-lora --images drawings --trigger inkstyle --out ink.safetensors',
     '  atelier inspect model.safetensors',
     '',
   ].join('\n');
@@ -74,7 +87,8 @@ async function runCommand(command: Command, rest: readonly string[]): Promise<nu
       return;
     }
     controller.abort();
-    terminal.note('Stopping after this step and keeping finished pictures. Ctrl-C again stops at once.');
+    const { stopping = 'Stopping after this step and keeping finished pictures.' } = command;
+    terminal.note(`${stopping} Ctrl-C again stops at once.`);
   };
   process.on('SIGINT', interrupt);
   process.on('SIGTERM', interrupt);

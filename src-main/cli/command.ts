@@ -22,6 +22,8 @@ export interface Command {
   /** Lines that follow the flags. */
   readonly notes?: readonly string[];
   readonly examples: readonly string[];
+  /** What the first Ctrl-C does, in a sentence; the default is that of commands that draw. */
+  readonly stopping?: string;
   /** Returns the exit code when it is not 0. Throws UsageError and FailureError. */
   readonly run: (context: CommandContext) => Promise<number | undefined>;
 }

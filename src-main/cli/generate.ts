@@ -11,10 +11,11 @@ import {
   type PictureFormat,
 } from '../contract/generation.ts';
 import { generateWithRetry, withSeed } from '../client/generate-with-retry.ts';
-import { UsageError, type ParsedArguments } from './arguments.ts';
+import { UsageError, withoutUndefined, type ParsedArguments } from './arguments.ts';
 import { bundledModel } from './bundled-model.ts';
 import type { Command } from './command.ts';
 import { expertFlags, expertNotes, mixFlagName, mixOf } from './expert-flags.ts';
+import { GateMap } from './gate-map.ts';
 import { showTime } from './progress.ts';
 
 /** Fields of the request by the flag that sets them, for messages. */
@@ -99,12 +100,17 @@ export const generateCommand: Command = {
   async run({ args, client, terminal, signal }) {
     const request = generateRequestOf(args);
     checkParams('generate', request, flagName);
+    const gates = new GateMap();
     const { pictures, last } = await generateWithRetry(client, withSeed(request), {
       signal,
       onEvent: (event) => {
         terminal.event(event);
+        gates.event(event);
         if (event.kind === 'picture') terminal.print(event.picture.path);
       },
+    });
+    gates.lines().forEach((line) => {
+      terminal.note(line);
     });
     if (last !== undefined) terminal.note(summary(pictures.length, last));
     terminal.result(last === undefined ? { pictures } : { ...last, pictures });
@@ -202,9 +208,4 @@ function plainName(name: string | undefined): string | undefined {
     .toLowerCase()
     .replaceAll('++', 'pp')
     .replace(/[\s_]+/g, '-');
-}
-
-/** `object` without its undefined fields: the contract knows only absent ones. */
-function withoutUndefined<T extends object>(object: T): T {
-  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as T;
 }

@@ -1,6 +1,17 @@
-// Progress of a generate job on stderr: a bar that rewrites its line on a terminal, a line now and then elsewhere.
+// Progress of a job on stderr: a bar that rewrites its line on a terminal, a line now and then elsewhere.
 import type { GenerateEvent } from '../contract/generation.ts';
+import type { TrainEvent } from '../contract/training.ts';
 import { write } from './write.ts';
+
+export type JobEvent = GenerateEvent | TrainEvent;
+
+/** How far a job is, for the bar and in words. */
+export interface ProgressLine {
+  readonly title: string;
+  /** 0 to 1. */
+  readonly fraction: number;
+  readonly parts: readonly string[];
+}
 
 /** Without a terminal: at most one line of progress in that time. */
 const lineEveryMs = 5000;
@@ -16,7 +27,8 @@ export class Progress {
     this.#stream = stream;
   }
 
-  event(event: GenerateEvent): void {
+  /** `line` is what to show of an update of a training. */
+  event(event: JobEvent, line?: ProgressLine): void {
     switch (event.kind) {
       case 'stage':
         this.#stage = event.message;
@@ -28,9 +40,13 @@ export class Progress {
         this.#pace.step();
         this.#step(event);
         return;
+      case 'update':
+        if (line !== undefined) this.#line(line);
+        return;
       case 'warning':
         this.note(`Note: ${event.message}`);
         return;
+      case 'mixture':
       case 'picture':
         return;
     }
@@ -54,14 +70,18 @@ export class Progress {
       ...(this.#pace.secondsPerStep === undefined ? [] : [`${showSeconds(this.#pace.secondsPerStep)} s/step`]),
       ...(remainingMs === undefined ? [] : [`${showTime(remainingMs)} left`]),
     ];
+    this.#line({ title: this.#stage, fraction: (index * steps + step) / (batch * steps), parts }, step === steps);
+  }
+
+  #line({ title, fraction, parts }: ProgressLine, last = fraction === 1): void {
     if (this.#stream.isTTY) {
-      this.#show(`${this.#stage} ${bar((index * steps + step) / (batch * steps))} ${parts.join(', ')}`);
+      this.#show(`${title} ${bar(fraction)} ${parts.join(', ')}`);
       return;
     }
     const now = Date.now();
-    if (step !== steps && now - this.#lastLine < lineEveryMs) return;
+    if (!last && now - this.#lastLine < lineEveryMs) return;
     this.#lastLine = now;
-    this.note(`${this.#stage}: ${parts.join(', ')}`);
+    this.note(`${title}: ${parts.join(', ')}`);
   }
 
   #show(text: string): void {

@@ -1,7 +1,6 @@
 // Everything the command line says: results on stdout, progress and errors on stderr, or JSON lines for programs.
 import type { Failure } from '../contract/failure.ts';
-import type { GenerateEvent } from '../contract/generation.ts';
-import { Progress } from './progress.ts';
+import { Progress, type JobEvent, type ProgressLine } from './progress.ts';
 import { write } from './write.ts';
 
 export interface TerminalOptions {
@@ -30,10 +29,10 @@ export class Terminal {
     this.#progress?.note(text);
   }
 
-  /** Progress of a job. */
-  event(event: GenerateEvent): void {
+  /** Progress of a job; `line` is what to show a person of an update of a training. */
+  event(event: JobEvent, line?: ProgressLine): void {
     if (this.json) this.#line({ kind: 'event', event: withoutPreview(event) });
-    else this.#progress?.event(event);
+    else this.#progress?.event(event, line);
   }
 
   /** The result, for programs. */
@@ -71,6 +70,6 @@ export function visible(text: string): string {
 }
 
 /** Pixels are of no use in a line of text. */
-function withoutPreview(event: GenerateEvent): GenerateEvent {
+function withoutPreview(event: JobEvent): JobEvent {
   return event.kind === 'step' ? { ...event, preview: undefined } : event;
 }

@@ -69,6 +69,9 @@ export const fakeHandlers: Handlers = {
   inspect: notFaked,
   network: notFaked,
   noise: notFaked,
+  trainGate: notFaked,
+  trainLora: notFaked,
+  bake: notFaked,
   devices: notFaked,
   sheet: notFaked,
 };

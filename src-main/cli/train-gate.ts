@@ -1,0 +1,91 @@
+// `atelier train-gate`: who of several experts speaks where, learnt from reference pictures.
+import { gateAmplitudes, gateFormNames, gateGranularities, gateLosses } from '../contract/training.ts';
+import type { TrainGateRequest } from '../contract/training.ts';
+import { UsageError, withoutUndefined, type ParsedArguments } from './arguments.ts';
+import type { Command } from './command.ts';
+import { mixOf } from './expert-flags.ts';
+import { runTraining, stopping } from './run-training.ts';
+import { nameOf, pictureFlags, shortName, trainingFieldsOf, trainingFlags } from './training-flags.ts';
+
+export const trainGateCommand: Command = {
+  name: 'train-gate',
+  summary: 'Trains a gate that mixes experts (LoRAs), from reference pictures or from prompts alone.',
+  flags: {
+    expert: { type: 'string', value: 'FILE', repeats: true, help: 'a LoRA to mix; given at least twice' },
+    ...pictureFlags,
+    out: {
+      type: 'string',
+      value: 'FILE',
+      help: 'the gate file (default: the names of the experts and .mole.safetensors); never overwritten',
+    },
+    steps: { type: 'string', value: 'N', help: 'updates (default 400)' },
+    loss: {
+      type: 'string',
+      value: 'NAME',
+      help: `${gateLosses.join(' or ')} (default: denoise with --images, distil without)`,
+    },
+    prompt: {
+      type: 'string',
+      repeats: true,
+      help: 'for distil: once for each expert, what it draws best (default: its trigger words)',
+    },
+    granularity: {
+      type: 'string',
+      value: 'NAME',
+      help: `what shares a gate: ${gateGranularities.join(', ')} (default block)`,
+    },
+    form: {
+      type: 'string',
+      value: 'NAME',
+      help: `what a gate looks at, ${gateFormNames.join(' or ')} (default pooled: fits any picture size)`,
+    },
+    amplitude: {
+      type: 'string',
+      value: 'NAME',
+      help: `${gateAmplitudes.join(' or ')}: gates add up to 1, or learn their sum too (default convex)`,
+    },
+    timestep: { type: 'boolean', help: 'gates know the step of the drawing too' },
+    'no-text-gates': { type: 'boolean', help: 'no gates in the text encoder' },
+    balance: { type: 'string', value: 'X', help: 'how much no expert may be forgotten, 0 to 100 (default 0.5)' },
+    lr: { type: 'string', value: 'X', help: 'learning rate (default 1e-3 for pooled, 1e-5 for paper)' },
+    ...trainingFlags,
+  },
+  notes: [
+    'Ctrl-C stops after the present update and writes the best gate so far; the same command with --resume goes on.',
+  ],
+  examples: [
+    'atelier train-gate --expert ink.safetensors --expert cat.safetensors --images references',
+    'atelier train-gate --expert ink.safetensors --expert cat.safetensors --images references --caption "a cat, ink drawing" --steps 800 --out ink-cat.mole.safetensors',
+    'atelier train-gate --expert ink.safetensors --expert cat.safetensors --prompt "ink drawing" --prompt "sks cat"',
+  ],
+  stopping,
+  run: (context) => {
+    const request = trainGateRequestOf(context.args);
+    return runTraining(context, 'trainGate', request, context.args.texts('expert').map(shortName));
+  },
+};
+
+/** The request that the flags describe. Throws UsageError. */
+export function trainGateRequestOf(args: ParsedArguments): TrainGateRequest {
+  const experts = mixOf(args)?.experts ?? [];
+  if (experts.length < 2) {
+    throw new UsageError(`A gate decides between experts: give --expert at least twice, not ${experts.length} times.`);
+  }
+  if (experts.some((expert) => Object.keys(expert).length > 1)) {
+    throw new UsageError(
+      'A gate is trained for experts at their full strength: leave the weights at --expert out, and give them to generate.',
+    );
+  }
+  return withoutUndefined({
+    ...trainingFieldsOf(args, `${nameOf(experts.map(({ path }) => path))}.mole.safetensors`),
+    mix: { experts },
+    prompts: [...args.texts('prompt')],
+    loss: args.text('loss')?.toLowerCase() as TrainGateRequest['loss'],
+    granularity: args.text('granularity')?.toLowerCase() as TrainGateRequest['granularity'],
+    form: args.text('form')?.toLowerCase() as TrainGateRequest['form'],
+    amplitude: args.text('amplitude')?.toLowerCase() as TrainGateRequest['amplitude'],
+    timestep: args.isOn('timestep'),
+    textGates: !args.isOn('no-text-gates'),
+    balance: args.number('balance'),
+  });
+}
