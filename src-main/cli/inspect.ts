@@ -5,13 +5,14 @@ import type { FileReport } from '../contract/files.ts';
 import { UsageError } from './arguments.ts';
 import type { Command } from './command.ts';
 import { exitCodeOf } from './exit-codes.ts';
+import { gateFacts } from './gate-card.ts';
 import { adapterFacts, embeddingFacts, hashFacts, wrap, type Fact } from './report-card.ts';
 import { visible } from './terminal.ts';
 
 export const inspectCommand: Command = {
   name: 'inspect',
   positionals: 'FILE...',
-  summary: 'Says what a checkpoint, LoRA, VAE, embedding or picture is, reading headers only.',
+  summary: 'Says what a checkpoint, LoRA, gate, VAE, embedding or picture is, reading headers only.',
   flags: {
     model: { type: 'string', value: 'PATH', help: 'the model to compare LoRAs with, when it is no SD 1.5 or SD 2.1' },
     hashes: { type: 'boolean', help: 'sha256, AutoV2, AutoV3 and A1111 hashes too; reads the whole file' },
@@ -45,13 +46,14 @@ export const inspectCommand: Command = {
 };
 
 function describe(report: FileReport): string {
-  const { adapter, embeddings = [], hashes } = report;
+  const { adapter, gate, embeddings = [], hashes } = report;
   const precision = Object.entries(report.precision ?? {}).map(([type, count]) => `${type} ${count}`);
   const facts: readonly Fact[] = [
     ['kind', report.kind],
     ['base', report.base],
     ['family', report.family],
     ...(adapter === undefined ? [] : adapterFacts(adapter)),
+    ...(gate === undefined ? [] : gateFacts(gate)),
     ...embeddingFacts(embeddings),
     ['size', showBytes(report.sizeBytes)],
     ['tensors', report.tensors?.toLocaleString('en')],
@@ -69,18 +71,18 @@ function describe(report: FileReport): string {
   ].join('\n');
 }
 
-const labelWidth = 11;
+const labelWidth = 12;
 
 /** A label and its value, further lines of it under the first. */
 function row(name: string, value: string): string {
   return `  ${name.padEnd(labelWidth)}${value.replaceAll('\n', `\n${' '.repeat(2 + labelWidth)}`)}`;
 }
 
-/** A LoRA's report card has said what its metadata says; of other files, the fields themselves are shown. */
-function describeMetadata({ adapter, metadata }: FileReport): readonly string[] {
+/** The report card of a LoRA or gate has said what its metadata says; of other files, the fields themselves are shown. */
+function describeMetadata({ adapter, gate, metadata }: FileReport): readonly string[] {
   const entries = Object.entries(metadata);
   if (entries.length === 0) return [];
-  if (adapter !== undefined) {
+  if (adapter !== undefined || gate !== undefined) {
     return [
       row(
         'metadata',

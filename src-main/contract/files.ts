@@ -3,7 +3,7 @@
 export interface FileReport {
   readonly path: string;
   readonly sizeBytes: number;
-  readonly kind: 'checkpoint' | 'vae' | 'taesd' | 'lora' | 'embedding' | 'picture' | 'unknown';
+  readonly kind: 'checkpoint' | 'vae' | 'taesd' | 'lora' | 'gate' | 'embedding' | 'picture' | 'unknown';
   /** One line for a person: "Stable Diffusion 1.x checkpoint, float16, 1 066 M parameters". */
   readonly summary: string;
   /** Base model family, e.g. 'SD 1.x', 'SDXL'; undefined when not known. */
@@ -16,6 +16,8 @@ export interface FileReport {
   readonly precision?: Readonly<Record<string, number>>;
   /** Of kind 'lora': what an artist wants to know before using it. */
   readonly adapter?: AdapterReport;
+  /** Of kind 'gate'; absent when its description is damaged. */
+  readonly gate?: GateReport;
   /** Of kind 'embedding', and of LoRAs that carry words of their own. */
   readonly embeddings?: readonly EmbeddingReport[];
   /** Only when asked for: they read the whole file. */
@@ -60,6 +62,27 @@ export interface AdapterReport {
   readonly sidecars: readonly string[];
   /** What is worth knowing and stops nobody: missing metadata, metadata that contradicts the tensors. */
   readonly warnings: readonly string[];
+}
+
+/** What a gate file says of itself: whom it mixes, how, and how it was trained. */
+export interface GateReport {
+  /** In the order of the gate. */
+  readonly experts: readonly { readonly name: string; readonly sha256: string }[];
+  /** 'matrix', 'layer', 'block' or 'network': what shares a gate. */
+  readonly granularity: string;
+  /** 'pooled' or 'paper': what a gate looks at. */
+  readonly form: string;
+  /** 'convex' or 'free': whether gates add up to 1. */
+  readonly amplitude: string;
+  /** Whether gates know the step of the drawing. */
+  readonly timestep: boolean;
+  /** Number of gates in each network. */
+  readonly gates: { readonly unet: number; readonly textEncoder: number };
+  /** Updates, and mean loss of the first and the last tenth of them; undefined where the file does not say. */
+  readonly steps?: number;
+  readonly loss?: { readonly name?: string; readonly first: number; readonly last: number };
+  /** Pictures that it was trained on. */
+  readonly pictures?: number;
 }
 
 /** Where a picture of the adapter is; nothing is decoded yet. */

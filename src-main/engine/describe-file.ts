@@ -1,4 +1,4 @@
-// What a file is, for `atelier inspect` and dropped files: checkpoint, VAE, LoRA, learned word or picture, told by what is
+// What a file is, for `atelier inspect` and dropped files: checkpoint, VAE, LoRA, gate, learned word or picture, told by what is
 // in it. A file that cannot be used gets a report too: its problems are the answer.
 import { open, readdir, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
@@ -15,7 +15,9 @@ import { elementCount } from '../tensor/shape.ts';
 import { precisionOf } from './checkpoint-parts.ts';
 import { openCheckpoint, openVae, type Checkpoint } from './checkpoint.ts';
 import { describeAdapter, describeEmbedding } from './describe-adapter.ts';
+import { describeGate } from './describe-gate.ts';
 import { fileHashes } from './file-hashes.ts';
+import { isGateFile } from './gate-file.ts';
 import { recognise, type ModelFamily } from './model-family.ts';
 import { locate } from './open-expert.ts';
 import { holdsPictures } from './thumbnail.ts';
@@ -93,9 +95,11 @@ async function describeTensors(
   config?: unknown,
 ): Promise<FileReport> {
   const { file, tensors } = header;
-  const family = recognise(tensors);
   const precision = precisionOf(tensors.values());
   const parameters = countParameters(tensors.values());
+  const facts = { path: file, sizeBytes: header.sizeBytes, tensors: tensors.size, parameters, precision };
+  if (isGateFile(header)) return { ...facts, ...describeGate(header), metadata: readable(header.metadata) };
+  const family = recognise(tensors);
   const described =
     family.kind === 'lora'
       ? await describeAdapter(header, { config, model: model === undefined ? undefined : await openCheckpoint(model) })
@@ -111,15 +115,11 @@ async function describeTensors(
     `${showCount(parameters)} parameters`,
   ];
   return {
-    path: file,
-    sizeBytes: header.sizeBytes,
+    ...facts,
     kind: family.kind,
     summary: `${sentence(family.what)}: ${details.join(', ')}.`,
     ...(base === undefined ? {} : { base }),
     ...(naming === undefined ? {} : { family: naming }),
-    tensors: tensors.size,
-    parameters,
-    precision,
     ...(described === undefined ? {} : { adapter: described.adapter }),
     ...(embeddings.length === 0 ? {} : { embeddings }),
     metadata: readable(header.metadata),

@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import { parseBoundedJson } from '../formats/bounded-json.ts';
 import { SafetensorsError } from '../formats/safetensors-header.ts';
-import { readSafetensorsHeader, readTensor } from '../formats/safetensors.ts';
+import { readSafetensorsHeader, readTensor, type SafetensorsHeader } from '../formats/safetensors.ts';
 import { writeSafetensors } from '../formats/safetensors-write.ts';
 import type { WhenTaken } from '../formats/write-new.ts';
 import { amplitudes, gateForms, timestepWidth } from '../mole/gate.ts';
@@ -46,26 +46,9 @@ export interface GateFile {
  * SafetensorsError for another kind of file, GateError for a gate file that is damaged.
  */
 export async function readGateFile(path: string): Promise<GateFile> {
-  const { file, tensors, metadata } = await readSafetensorsHeader(path);
-  if (metadata['format'] !== format) {
-    throw new SafetensorsError(
-      file,
-      'this is no gate file. Gates are trained with train-gate and end in .mole.safetensors.',
-    );
-  }
-  if (metadata['version'] !== version) {
-    throw new SafetensorsError(
-      file,
-      `this gate file is of version ${(metadata['version'] ?? 'none').slice(0, 20)}, this program reads version ${version}. Update the program, or train the gate again.`,
-    );
-  }
-  const head = headSchema.safeParse(parseHead(file, metadata['gate'] ?? ''));
-  if (!head.success) {
-    throw new GateError(
-      `${file}: the description of the gate is damaged (${head.error.issues[0]!.path.join('.') || 'gate'}).`,
-    );
-  }
-  const { experts, ...spec } = head.data;
+  const header = await readSafetensorsHeader(path);
+  const { file, tensors, metadata } = header;
+  const { spec, experts } = gateHead(header);
   const count = experts.length;
   const found: Partial<Record<ExpertNetwork, readonly GroupParameters[]>> = {};
   for (const network of networks) {
@@ -126,6 +109,37 @@ export async function readGateFile(path: string): Promise<GateFile> {
     found[network] = parameters;
   }
   return { gate: { spec, experts, networks: found }, metadata };
+}
+
+/** Whether a file says that it is a gate file, of whatever version. */
+export const isGateFile = ({ metadata }: SafetensorsHeader): boolean => metadata['format'] === format;
+
+/**
+ * What a gate file says of itself, from its header alone. Throws SafetensorsError for another kind or version of file, GateError
+ * for a damaged description.
+ */
+export function gateHead(header: SafetensorsHeader): Pick<TrainedGate, 'spec' | 'experts'> {
+  const { file, metadata } = header;
+  if (!isGateFile(header)) {
+    throw new SafetensorsError(
+      file,
+      'this is no gate file. Gates are trained with train-gate and end in .mole.safetensors.',
+    );
+  }
+  if (metadata['version'] !== version) {
+    throw new SafetensorsError(
+      file,
+      `this gate file is of version ${(metadata['version'] ?? 'none').slice(0, 20)}, this program reads version ${version}. Update the program, or train the gate again.`,
+    );
+  }
+  const head = headSchema.safeParse(parseHead(file, metadata['gate'] ?? ''));
+  if (!head.success) {
+    throw new GateError(
+      `${file}: the description of the gate is damaged (${head.error.issues[0]!.path.join('.') || 'gate'}).`,
+    );
+  }
+  const { experts, ...spec } = head.data;
+  return { spec, experts };
 }
 
 function parseHead(file: string, text: string): unknown {
