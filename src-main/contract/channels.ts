@@ -71,6 +71,12 @@ export const methodSchemas = {
     /** A .safetensors file; never overwritten. */
     output: z.string().min(1),
   }),
+  /** Writes a mix as a recipe file: experts and gate by name and hash, never by path. */
+  saveRecipe: z.strictObject({
+    mix: mixSchema,
+    prompt: z.string().max(100_000).default(''),
+    output: z.string().min(1),
+  }),
   devices: z.strictObject({ refresh: z.boolean().default(false) }),
   /** One picture with all the given ones in rows, each over its label; never overwrites. */
   sheet: z.strictObject({
@@ -121,6 +127,7 @@ export interface Methods {
   trainGate: { params: TrainGateRequest; event: TrainEvent; result: TrainResult };
   trainLora: { params: TrainLoraRequest; event: TrainEvent; result: TrainResult };
   bake: { params: z.input<typeof methodSchemas.bake>; event: GenerateEvent; result: BakeResult };
+  saveRecipe: { params: z.input<typeof methodSchemas.saveRecipe>; event: never; result: { readonly path: string } };
   devices: { params: z.input<typeof methodSchemas.devices>; event: never; result: DevicesReport };
   sheet: {
     params: z.input<typeof methodSchemas.sheet>;

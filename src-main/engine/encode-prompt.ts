@@ -37,10 +37,14 @@ export async function encodePrompts(
   // Stable Diffusion 2 was trained on the layer before the last, which its config counts as the last: nothing to skip.
   const skipLayers = model.checkpoint.family === 'sd2' ? 0 : prompts.clipSkip - 1;
   const tokenizer = clipTokenizer();
+  const options = {
+    padToken: textEncoder.padToken,
+    ...(model.learned === undefined ? {} : { words: model.learned.words }),
+  };
   const chunked = [prompts.prompt, prompts.negativePrompt].map((text) =>
     promptSchedule(text, prompts.steps).map(({ untilStep, text: current }) => ({
       untilStep,
-      chunks: tokenChunks(current, tokenizer, { padToken: textEncoder.padToken }),
+      chunks: tokenChunks(current, tokenizer, options),
     })),
   );
   const most = Math.max(...chunked.flat().map(({ chunks }) => chunks.length));
@@ -62,7 +66,7 @@ export async function encodePrompts(
 
   const [conditional, unconditional] = await inOrder(chunked, (stretches) =>
     inOrder(stretches, async ({ untilStep, chunks }): Promise<Stretch> => {
-      const padded = padChunks(chunks, most, tokenizer, { padToken: textEncoder.padToken });
+      const padded = padChunks(chunks, most, tokenizer, options);
       return { untilStep, states: joinTokens(await inOrder(padded, encode)) };
     }),
   );

@@ -5,10 +5,12 @@ import { basename } from 'node:path';
 import type { ExpertSettings, MixSettings } from '../contract/experts.ts';
 import { FailureError } from '../contract/failure.ts';
 import { trainingSchedule } from '../diffusion/noise-schedule.ts';
+import { readTensor } from '../formats/safetensors.ts';
+import type { TensorRef } from '../graph/ir.ts';
 import type { Expert } from '../mole/expert.ts';
 import type { TrainedGate } from '../mole/trained-gate.ts';
 import { TorchGenerator } from '../tensor/random.ts';
-import type { FloatTensor } from '../tensor/tensor.ts';
+import { floatTensor, type FloatTensor } from '../tensor/tensor.ts';
 import { blockWeightAt, parseBlockWeights } from '../text/block-weights.ts';
 import {
   parseWeightSchedule,
@@ -24,7 +26,8 @@ import { encodePrompts } from './encode-prompt.ts';
 import { fileHashes, fileSha256, fileStamp } from './file-hashes.ts';
 import { matchExperts, readGateFile } from './gate-file.ts';
 import type { LoadedModel } from './loaded-model.ts';
-import { Mixture, type MixtureMode, type StackEntry } from './mixture.ts';
+import { Mixture, type Learned, type MixtureMode, type StackEntry } from './mixture.ts';
+import { learnedWords, openEmbedding, type Embedding } from './open-embedding.ts';
 import { openExpert } from './open-expert.ts';
 import { findSidecars } from './sidecars.ts';
 import { triggerWords } from './trigger-words.ts';
@@ -33,6 +36,8 @@ import { triggerWords } from './trigger-words.ts';
 export interface LoadedExpert {
   readonly expert: Expert;
   readonly warnings: readonly string[];
+  /** Words that the file brings along. */
+  readonly embeddings: readonly Embedding[];
   /** The prompt that is the expert's own, by its trigger words; undefined where it names none. */
   readonly ownPrompt: string | undefined;
 }
@@ -64,6 +69,7 @@ export class ExpertStore {
     const loaded = {
       expert: { ...expert, shortHash: short },
       warnings: opened.warnings.map((warning) => `${opened.name}: ${warning}`),
+      embeddings: await wordsOf(opened.contents.embeddings),
       ownPrompt: words.length === 0 ? undefined : words.slice(0, mostTriggers).join(', '),
     };
     this.#experts.set(key, loaded);
@@ -113,10 +119,16 @@ export async function buildMixture(
     loaded.warnings.forEach(warn);
     rows.push({ ...loaded, place, settings, entry: entryOf(loaded.expert, settings) });
   }
-  if (mix.mode === 'mole') return gated(mix, rows, store);
+  const learned = await learnedOf(mix, rows, model);
+  if (mix.mode === 'mole') return gated(mix, rows, store, learned);
   const stack = ordered.has(mix.mode) ? rows : byHash(rows);
   const masks = permuted(mix.masks, stack);
-  const options = { mode: mix.mode, masks, ...(mix.switchEvery === undefined ? {} : { switchEvery: mix.switchEvery }) };
+  const options = {
+    mode: mix.mode,
+    masks,
+    learned,
+    ...(mix.switchEvery === undefined ? {} : { switchEvery: mix.switchEvery }),
+  };
   const plain = new Mixture(entriesOf(stack), options);
   if (mix.mode !== 'np' && mix.mode !== 'ssr') return plain;
   const hashes = stack.map(({ expert }) => expert.sha256);
@@ -131,6 +143,26 @@ export async function buildMixture(
     entriesOf(stack).map((entry, i) => ({ ...entry, expert: experts[i]! })),
     options,
   );
+}
+
+/** Words stored in a LoRA file, [D] or [n, D] each. */
+async function wordsOf(refs: ReadonlyMap<string, TensorRef>): Promise<readonly Embedding[]> {
+  const found: Embedding[] = [];
+  for (const [name, ref] of refs) {
+    const tensor = await readTensor(ref);
+    if (tensor.dtype !== 'float32') continue;
+    const width = tensor.shape.at(-1)!;
+    found.push({ names: [name], vectors: floatTensor([tensor.data.length / width, width], tensor.data) });
+  }
+  return found;
+}
+
+/** The words of the request's embedding files and of its experts; undefined without any. Words of another width are left out. */
+async function learnedOf(mix: Mix, rows: readonly StackRow[], model: LoadedModel): Promise<Learned | undefined> {
+  const { vocabSize, hiddenSize } = model.checkpoint.textEncoder.config;
+  const embeddings = rows.flatMap((row) => row.embeddings).filter(({ vectors }) => vectors.shape[1] === hiddenSize);
+  for (const path of mix.embeddings) embeddings.push(await openEmbedding(path, hiddenSize));
+  return embeddings.length === 0 ? undefined : learnedWords(embeddings, vocabSize, hiddenSize);
 }
 
 interface StackRow extends LoadedExpert {
@@ -148,8 +180,7 @@ const byHash = (rows: readonly StackRow[]): readonly StackRow[] =>
     a.expert.sha256 < b.expert.sha256 ? -1 : a.expert.sha256 > b.expert.sha256 ? 1 : a.place - b.place,
   );
 
-function entryOf(expert: Expert, { path, ...settings }: ExpertSettings): StackEntry {
-  const { weight, textWeight, blocks, muted, solo } = settings;
+function entryOf(expert: Expert, { weight, textWeight, blocks, muted, solo }: ExpertSettings): StackEntry {
   const schedule: WeightSchedule = readable(expert, () =>
     typeof weight === 'number' ? constantWeight(weight) : parseWeightSchedule(weight),
   );
@@ -161,7 +192,13 @@ function entryOf(expert: Expert, { path, ...settings }: ExpertSettings): StackEn
     block: (row) => (rows === undefined ? 1 : blockWeightAt(rows, row)),
     muted,
     solo,
-    record: Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined && value !== false)),
+    record: {
+      weight,
+      ...(textWeight === undefined ? {} : { textWeight }),
+      ...(blocks === undefined ? {} : { blocks }),
+      ...(muted ? { muted } : {}),
+      ...(solo ? { solo } : {}),
+    },
   };
 }
 
@@ -182,7 +219,12 @@ function permuted(masks: MixSettings['masks'], stack: readonly StackRow[]): MixS
   );
 }
 
-async function gated(mix: Mix, rows: readonly StackRow[], store: ExpertStore): Promise<Mixture> {
+async function gated(
+  mix: Mix,
+  rows: readonly StackRow[],
+  store: ExpertStore,
+  learned: Learned | undefined,
+): Promise<Mixture> {
   if (mix.gate === undefined) {
     throw new FailureError({
       kind: 'bad-request',
@@ -208,6 +250,7 @@ async function gated(mix: Mix, rows: readonly StackRow[], store: ExpertStore): P
     gate,
     gateFile: { name: basename(mix.gate), sha256: await fileSha256(mix.gate) },
     masks: permuted(mix.masks, matched),
+    learned,
   });
 }
 

@@ -21,6 +21,7 @@ import { generateImage } from './generate-image.ts';
 import type { LoadedModel, ModelDevice } from './loaded-model.ts';
 import type { Mixture } from './mixture.ts';
 import { ModelStore } from './model-store.ts';
+import { writeRecipe } from './recipe.ts';
 import { runNetwork } from './run-network.ts';
 import { trainGate } from './train-gate.ts';
 import { trainLora } from './train-lora.ts';
@@ -160,6 +161,11 @@ export function createHandlers(): Handlers {
         return { ...report, experts: mixture.entries.map(({ expert }) => expert.name) };
       });
       return { ...result, warnings };
+    },
+
+    async saveRecipe(params) {
+      const { mix, prompt, output } = checkParams('saveRecipe', params);
+      return { path: await writeRecipe(output, (await completeMix(mix, prompt)).mix) };
     },
 
     async inspect(params, { signal }) {

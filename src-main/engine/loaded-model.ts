@@ -13,7 +13,7 @@ import { unet } from '../networks/unet.ts';
 import { Session, type HeldInputs, type Provider, type SessionOptions } from '../runtime/session.ts';
 import { floatTensor, type FloatTensor, type IntTensor } from '../tensor/tensor.ts';
 import type { Checkpoint, Vae } from './checkpoint.ts';
-import { kindOf, type Mixture, type NetworkMixture, type Rows } from './mixture.ts';
+import { kindOf, type Learned, type Mixture, type NetworkMixture, type Rows } from './mixture.ts';
 
 export interface ModelDevice {
   readonly provider: Provider;
@@ -48,6 +48,7 @@ export class LoadedModel {
   readonly unetRows: Rows;
   #mixture: Mixture | undefined;
   #textGates: FloatTensor | undefined;
+  #unetGates: FloatTensor | undefined;
   /** Kinds of layers that carried a branch once keep it, so that experts come and go without a new session. */
   readonly #carried: Readonly<Record<ExpertNetwork, Set<string>>> = { unet: new Set(), text_encoder: new Set() };
   /** Made when first asked for, until the mixture changes. */
@@ -94,9 +95,24 @@ export class LoadedModel {
     return network === 'unet' ? this.unetRows : textRows;
   }
 
+  /** Names of the experts, in the order of N. */
+  get expertNames(): readonly string[] {
+    return (this.#mixture?.entries ?? []).map(({ expert }) => expert.name);
+  }
+
+  /** The gates [B, G, N] of the last prediction; undefined without gates. */
+  get unetGates(): FloatTensor | undefined {
+    return this.#unetGates;
+  }
+
   /** The gates [B, G, N] of the last text that was encoded; undefined without gates. */
   get textGates(): FloatTensor | undefined {
     return this.#textGates;
+  }
+
+  /** Words of the mixture beside the vocabulary's. */
+  get learned(): Learned | undefined {
+    return this.#mixture?.learned;
   }
 
   /** Pixels per latent on each side: 8 for Stable Diffusion. */
@@ -115,10 +131,17 @@ export class LoadedModel {
   async encodeText(ids: IntTensor, skipLayers: number, at: MixturePoint = anywhere): Promise<FloatTensor> {
     const { config, weights } = this.checkpoint.textEncoder;
     const part = this.#textPart(skipLayers);
-    const session = await this.#session('text encoder', `skip ${skipLayers} ${part?.key ?? ''}`, () =>
-      clipText(config, { ref: (name) => weights.ref(name), skipLayers, ...layersOf(part) }),
+    const { learned } = this;
+    const extraEmbeddings = learned !== undefined;
+    const key = `skip ${skipLayers} ${extraEmbeddings ? 'words' : ''} ${part?.key ?? ''}`;
+    const session = await this.#session('text encoder', key, () =>
+      clipText(config, { ref: (name) => weights.ref(name), skipLayers, extraEmbeddings, ...layersOf(part) }),
     );
-    const feeds = { input_ids: ids, ...this.#mixture?.weights('text_encoder', textRows, at.step, at.steps, at.alone) };
+    const feeds = {
+      input_ids: ids,
+      ...(learned === undefined ? {} : { extra_embeddings: learned.table }),
+      ...this.#mixture?.weights('text_encoder', textRows, at.step, at.steps, at.alone),
+    };
     const result = await session.run(feeds, await this.#hold('text_encoder', session, part));
     this.#textGates = result[gatesOutput] === undefined ? undefined : float(result[gatesOutput]);
     return float(result['last_hidden_state']);
@@ -141,7 +164,8 @@ export class LoadedModel {
     };
     const result = await session.run(feeds, await this.#hold('unet', session, this.#unetPart()));
     const gates = result[gatesOutput];
-    return { prediction: float(result['out_sample']), gates: gates === undefined ? undefined : float(gates) };
+    this.#unetGates = gates === undefined ? undefined : float(gates);
+    return { prediction: float(result['out_sample']), gates: this.#unetGates };
   }
 
   /**

@@ -14,6 +14,7 @@ import {
 } from '../mole/trained-gate.ts';
 import type { ExpertNetwork, NetworkModule } from '../networks/modules.ts';
 import { floatTensor, type FloatTensor } from '../tensor/tensor.ts';
+import type { LearnedWords } from '../text/learned-words.ts';
 
 export const mixtureModes = ['mole', 'sum', 'normalised', 'manual', 'switch', 'composite', 'ssr', 'np'] as const;
 /**
@@ -47,6 +48,14 @@ export interface MixtureOptions {
   readonly masks?: Readonly<Record<string, readonly boolean[]>>;
   /** Steps between turns of mode `switch`. */
   readonly switchEvery?: number;
+  /** Words that the prompt may use beside the vocabulary's, and their vectors [E, D]. */
+  readonly learned?: Learned | undefined;
+}
+
+/** Learned words and the table that their ids point into, from the vocabulary's size on. */
+export interface Learned {
+  readonly words: LearnedWords;
+  readonly table: FloatTensor;
 }
 
 /** The rows of a network and the row of each of its layers. */
@@ -90,15 +99,21 @@ export class Mixture {
 
   /** What a picture's metadata says of the mixture: experts by name and hash, never by path. Undefined without experts. */
   get record(): Readonly<Record<string, unknown>> | undefined {
-    if (this.entries.length === 0) return undefined;
-    const { masks, switchEvery, gateFile } = this.#options;
+    const { masks, switchEvery, gateFile, learned } = this.#options;
+    if (this.entries.length === 0 && learned === undefined) return undefined;
     return {
+      ...(learned === undefined ? {} : { learnedWords: [...learned.words.keys()] }),
       mode: this.mode,
       experts: this.entries.map(({ expert: { name, sha256 }, record }) => ({ name, sha256, ...record })),
       ...(gateFile === undefined ? {} : { gate: gateFile }),
       ...(masks === undefined ? {} : { masks }),
       ...(switchEvery === undefined ? {} : { switchEvery }),
     };
+  }
+
+  /** Learned words of the prompt. */
+  get learned(): Learned | undefined {
+    return this.#options.learned;
   }
 
   /** True when some expert speaks in the text encoder. */

@@ -21,6 +21,8 @@ export interface NetworkRun {
   readonly input: string;
   readonly output: string;
   readonly clipSkip: number;
+  /** A .safetensors file for the gates of the unet or the text encoder. */
+  readonly gatesOut?: string | undefined;
 }
 
 /**
@@ -37,7 +39,30 @@ export async function runNetwork(
   const outputs = await compute(run, feeds, model);
   const elapsedMs = performance.now() - start;
   await writeSafetensors(run.output, outputs, { network: run.network });
+  if (run.gatesOut !== undefined) await writeGates(run.gatesOut, run, model);
   return { outputs: Object.fromEntries(Object.entries(outputs).map(([name, { shape }]) => [name, shape])), elapsedMs };
+}
+
+/** What the gates of the last run were: `gates` [B, G, N], and in the metadata what G and N stand for. */
+async function writeGates(path: string, { network }: NetworkRun, model: LoadedModel): Promise<void> {
+  const gates = network === 'unet' ? model.unetGates : network === 'text-encoder' ? model.textGates : undefined;
+  if (gates === undefined) {
+    throw new FailureError({
+      kind: 'bad-request',
+      message: `The ${network} has no gates here: give experts and a gate file that speaks in it.`,
+    });
+  }
+  const groups = model.gateGroups(network === 'unet' ? 'unet' : 'text_encoder');
+  const rows = model.rows(network === 'unet' ? 'unet' : 'text_encoder');
+  await writeSafetensors(
+    path,
+    { gates },
+    {
+      network,
+      groups: JSON.stringify(groups.map(({ name, members }) => ({ name, row: rows.rowOf(members[0]!.name) }))),
+      experts: JSON.stringify(model.expertNames),
+    },
+  );
 }
 
 async function readInputs({ network, input }: NetworkRun): Promise<Readonly<Record<string, Tensor>>> {
@@ -93,8 +118,7 @@ async function compute(
       const given = feeds['timestep']!;
       const steps = Float32Array.from(given.data, Number);
       const timestep = floatTensor([batch], steps.length === 1 ? new Float32Array(batch).fill(steps[0]!) : steps);
-      const { prediction, gates } = await model.predict(sample, timestep, float('encoder_hidden_states', 3));
-      return { out_sample: prediction, ...(gates === undefined ? {} : { gates }) };
+      return { out_sample: (await model.predict(sample, timestep, float('encoder_hidden_states', 3))).prediction };
     }
     case 'vae-encoder':
       return { ...(await model.encodeMoments(float('sample', 4))) };
