@@ -12,6 +12,7 @@ import { exitCodeOf } from './exit-codes.ts';
 import { generateCommand } from './generate.ts';
 import { inspectCommand } from './inspect.ts';
 import { networkCommand } from './network.ts';
+import { recipeCommand } from './recipe.ts';
 import { Terminal } from './terminal.ts';
 import { trainGateCommand } from './train-gate.ts';
 import { trainLoraCommand } from './train-lora.ts';
@@ -22,6 +23,7 @@ const commands: readonly Command[] = [
   trainGateCommand,
   trainLoraCommand,
   bakeCommand,
+  recipeCommand,
   demoCommand,
   inspectCommand,
   networkCommand,

@@ -8,7 +8,7 @@ import { bundledModel } from './bundled-model.ts';
 import type { Command } from './command.ts';
 import { expertFlags, expertNotes, mixFlagName, mixOf } from './expert-flags.ts';
 import { visible } from './terminal.ts';
-import { nameOf, outputOf } from './training-flags.ts';
+import { nameOf, outputOf, prepareFolder } from './training-flags.ts';
 
 const flagOfField: Readonly<Record<string, string>> = {
   prompts: '--prompt',
@@ -64,6 +64,7 @@ export const bakeCommand: Command = {
   async run({ args, client, terminal, signal }) {
     const request = bakeRequestOf(args);
     checkParams('bake', request, flagName);
+    await prepareFolder(request.output);
     const result = await client.request('bake', request, {
       signal,
       onEvent: (event) => {

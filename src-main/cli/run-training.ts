@@ -5,7 +5,7 @@ import { FailureError } from '../contract/failure.ts';
 import type { TrainEvent, TrainResult } from '../contract/training.ts';
 import type { CommandContext } from './command.ts';
 import { cancelledExitCode } from './exit-codes.ts';
-import { trainingFlagName } from './training-flags.ts';
+import { prepareFolder, trainingFlagName } from './training-flags.ts';
 import { TrainingProgress } from './training-progress.ts';
 
 /** What the first Ctrl-C does. */
@@ -19,6 +19,7 @@ export async function runTraining<Name extends 'trainGate' | 'trainLora'>(
   experts: readonly string[] = [],
 ): Promise<number | undefined> {
   const { steps } = checkParams(method, request, trainingFlagName);
+  await prepareFolder(request.output);
   const progress = new TrainingProgress(experts);
   const onEvent = (event: TrainEvent): void => {
     terminal.event(event, progress.event(event));

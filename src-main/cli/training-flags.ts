@@ -1,5 +1,6 @@
 // The flags of every training, and the fields of the request that they set.
-import { basename, extname, resolve } from 'node:path';
+import { mkdir, stat } from 'node:fs/promises';
+import { basename, dirname, extname, resolve } from 'node:path';
 import { deviceChoices, type DeviceChoice } from '../contract/generation.ts';
 import type { TrainLoraRequest } from '../contract/training.ts';
 import { UsageError, withoutUndefined, type Flags, type ParsedArguments } from './arguments.ts';
@@ -125,6 +126,22 @@ export function outputOf(args: ParsedArguments, name: string): string {
     throw new UsageError(`--out must be a file name ending in .safetensors, not "${out}".`);
   }
   return resolve(out);
+}
+
+/**
+ * Makes the folder of `output` when it is missing, but none above it. Throws UsageError: said before hours of work, a wrong folder
+ * costs nothing.
+ */
+export async function prepareFolder(output: string): Promise<void> {
+  const folder = dirname(output);
+  const found = await stat(folder).catch(() => undefined);
+  if (found?.isDirectory() === true) return;
+  try {
+    await mkdir(folder);
+  } catch (error) {
+    const why = error instanceof Error && 'code' in error ? String(error.code) : String(error);
+    throw new UsageError(`The folder ${folder} of --out cannot be made (${why}). Make it, or choose another.`);
+  }
 }
 
 const longestName = 100;

@@ -189,11 +189,13 @@ export function matchExperts<E extends ExpertIdentity>(
   const unknown = experts.filter(({ sha256 }) => !gate.experts.some((wanted) => wanted.sha256 === sha256));
   if (missing.length > 0 || unknown.length > 0) {
     throw new GateError(
-      `${file} was trained for ${gate.experts.map(show).join(', ')}. ` +
-        (missing.length === 0 ? '' : `Missing: ${missing.map(show).join(', ')}. Add them (they may be muted). `) +
-        (unknown.length === 0
-          ? ''
-          : `Unknown to it: ${unknown.map(show).join(', ')}. Take them out, or train a gate for this set.`),
+      [
+        `${file} was trained for ${gate.experts.map(show).join(', ')}.`,
+        ...(missing.length === 0 ? [] : [`Missing: ${missing.map(show).join(', ')}. Add them (they may be muted).`]),
+        ...(unknown.length === 0
+          ? []
+          : [`Unknown to it: ${unknown.map(show).join(', ')}. Take them out, or train a gate for this set.`]),
+      ].join(' '),
     );
   }
   return gate.experts.map((wanted) => experts.find(({ sha256 }) => sha256 === wanted.sha256)!);

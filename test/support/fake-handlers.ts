@@ -72,6 +72,7 @@ export const fakeHandlers: Handlers = {
   trainGate: notFaked,
   trainLora: notFaked,
   bake: notFaked,
+  saveRecipe: notFaked,
   devices: notFaked,
   sheet: notFaked,
 };
