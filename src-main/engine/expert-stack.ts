@@ -8,7 +8,7 @@ import { trainingSchedule } from '../diffusion/noise-schedule.ts';
 import { readTensor } from '../formats/safetensors.ts';
 import type { TensorRef } from '../graph/ir.ts';
 import type { Expert } from '../mole/expert.ts';
-import type { TrainedGate } from '../mole/trained-gate.ts';
+import type { ExpertIdentity, TrainedGate } from '../mole/trained-gate.ts';
 import { TorchGenerator } from '../tensor/random.ts';
 import { floatTensor, type FloatTensor } from '../tensor/tensor.ts';
 import { blockWeightAt, parseBlockWeights } from '../text/block-weights.ts';
@@ -127,6 +127,7 @@ export async function buildMixture(
     mode: mix.mode,
     masks,
     learned,
+    record: recordOf(mix, rows, learned),
     ...(mix.switchEvery === undefined ? {} : { switchEvery: mix.switchEvery }),
   };
   const plain = new Mixture(entriesOf(stack), options);
@@ -192,13 +193,6 @@ function entryOf(expert: Expert, { weight, textWeight, blocks, muted, solo }: Ex
     block: (row) => (rows === undefined ? 1 : blockWeightAt(rows, row)),
     muted,
     solo,
-    record: {
-      weight,
-      ...(textWeight === undefined ? {} : { textWeight }),
-      ...(blocks === undefined ? {} : { blocks }),
-      ...(muted ? { muted } : {}),
-      ...(solo ? { solo } : {}),
-    },
   };
 }
 
@@ -210,6 +204,26 @@ function readable<T>({ name }: Expert, read: () => T): T {
     throw new FailureError({ kind: 'bad-request', message: `${name}: ${error.message}` }, error);
   }
 }
+
+/** The mix for a picture's metadata; undefined where nobody speaks and no word is learned. */
+function recordOf(
+  { mode, masks, switchEvery, np }: Mix,
+  rows: readonly StackRow[],
+  learned: Learned | undefined,
+  gate?: ExpertIdentity,
+): Readonly<Record<string, unknown>> | undefined {
+  if (rows.length === 0 && learned === undefined) return undefined;
+  const experts = rows.map(({ expert: { name, sha256 }, settings }) => {
+    const { weight, textWeight, blocks, muted, solo } = settings;
+    return { name, sha256, ...present({ weight, textWeight, blocks, muted, solo }) };
+  });
+  const learnedWords = learned === undefined ? undefined : [...learned.words.keys()];
+  return { mode, experts, ...present({ gate, masks, switchEvery, np, learnedWords }) };
+}
+
+/** Without fields that say nothing: undefined and false. */
+const present = (fields: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> =>
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined && value !== false));
 
 /** Row masks in the order of `stack` instead of that of the request. */
 function permuted(masks: MixSettings['masks'], stack: readonly StackRow[]): MixSettings['masks'] {
@@ -248,9 +262,9 @@ async function gated(
   return new Mixture(entriesOf(matched), {
     mode: 'mole',
     gate,
-    gateFile: { name: basename(mix.gate), sha256: await fileSha256(mix.gate) },
     masks: permuted(mix.masks, matched),
     learned,
+    record: recordOf(mix, rows, learned, { name: basename(mix.gate), sha256: await fileSha256(mix.gate) }),
   });
 }
 

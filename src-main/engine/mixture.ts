@@ -4,14 +4,7 @@ import { atLeastOne, factorFeeds, type Layers } from '../mole/expert-feeds.ts';
 import { expertInput, type ExpertGraph } from '../mole/expert-layers.ts';
 import type { Expert } from '../mole/expert.ts';
 import type { GateGroup } from '../mole/groups.ts';
-import {
-  gateFeeds,
-  groupsOf,
-  specIn,
-  zeroParameters,
-  type ExpertIdentity,
-  type TrainedGate,
-} from '../mole/trained-gate.ts';
+import { gateFeeds, groupsOf, specIn, zeroParameters, type TrainedGate } from '../mole/trained-gate.ts';
 import type { ExpertNetwork, NetworkModule } from '../networks/modules.ts';
 import { floatTensor, type FloatTensor } from '../tensor/tensor.ts';
 import type { LearnedWords } from '../text/learned-words.ts';
@@ -34,16 +27,14 @@ export interface StackEntry {
   readonly block: (row: string) => number;
   readonly muted: boolean;
   readonly solo: boolean;
-  /** The same in the words of the request, for records in pictures and recipes. */
-  readonly record?: Readonly<Record<string, unknown>>;
 }
 
 export interface MixtureOptions {
   readonly mode: MixtureMode;
   /** With mode `mole`: its experts are those of the entries, in the same order. */
   readonly gate?: TrainedGate;
-  /** The gate's file, for records. */
-  readonly gateFile?: ExpertIdentity;
+  /** What a picture's metadata says of the mixture: experts by name and hash, never by path, in the artist's order. */
+  readonly record?: Readonly<Record<string, unknown>> | undefined;
   /** Who may speak in a row, per entry, instead of mute and solo. */
   readonly masks?: Readonly<Record<string, readonly boolean[]>>;
   /** Steps between turns of mode `switch`. */
@@ -97,18 +88,9 @@ export class Mixture {
     this.#options = options;
   }
 
-  /** What a picture's metadata says of the mixture: experts by name and hash, never by path. Undefined without experts. */
+  /** What a picture's metadata says of the mixture; undefined where there is nothing to say. */
   get record(): Readonly<Record<string, unknown>> | undefined {
-    const { masks, switchEvery, gateFile, learned } = this.#options;
-    if (this.entries.length === 0 && learned === undefined) return undefined;
-    return {
-      ...(learned === undefined ? {} : { learnedWords: [...learned.words.keys()] }),
-      mode: this.mode,
-      experts: this.entries.map(({ expert: { name, sha256 }, record }) => ({ name, sha256, ...record })),
-      ...(gateFile === undefined ? {} : { gate: gateFile }),
-      ...(masks === undefined ? {} : { masks }),
-      ...(switchEvery === undefined ? {} : { switchEvery }),
-    };
+    return this.#options.record;
   }
 
   /** Learned words of the prompt. */
