@@ -4,6 +4,7 @@
 import { GraphBuilder } from '../graph/builder.ts';
 import type { Graph, Node, Value } from '../graph/ir.ts';
 import type { OpName } from '../graph/ops.ts';
+import { prune } from '../graph/passes/prune.ts';
 import { printGraph } from '../graph/print.ts';
 import type { DType } from '../tensor/dtype.ts';
 import { elementCount, sameShape } from '../tensor/shape.ts';
@@ -28,6 +29,9 @@ const rules = {
 export class MissingRuleError extends Error {
   override name = 'MissingRuleError';
 }
+
+/** The scope of the names of all nodes that the walk adds. */
+export const gradientScope = 'gradient';
 
 /** Name of the output that holds dL/d `input`. */
 export const gradientOutput = (input: string): string => `${input}.grad`;
@@ -63,7 +67,7 @@ export function withGradient(
     const start = seed === undefined ? b.Expand(b.constant(1), sizes(scalar(output))) : b.input(seed, sizes(output));
     accumulate(b, grads, output, start);
   }
-  b.scope('gradient', () => {
+  b.scope(gradientScope, () => {
     for (const node of [...graph.nodes].reverse()) {
       const reached = node.outputs.some((output) => grads.has(output));
       const wanted = node.inputs.map((input) => input !== undefined && dependent.has(input));
@@ -78,7 +82,7 @@ export function withGradient(
   for (const target of targets) {
     b.output(outputName(target.name), grads.get(target) ?? b.Expand(b.constant(0), sizes(target)));
   }
-  return b.build();
+  return prune(b.build());
 }
 
 function named(values: readonly Value[], name: string, kind: string): Value {
@@ -134,9 +138,13 @@ function apply(
     grad: (index = 0) => grads.get(node.outputs[index]!) ?? b.Expand(b.constant(0), sizes(node.outputs[index]!)),
     wanted: (index) => wanted[index] ?? false,
     integers: (index) => {
-      const found = b.integersOf(node.inputs[index]!);
+      const found = b.numbersOf(node.inputs[index]!);
       if (found === undefined) throw new Error(`Input ${index} of ${node.name} must be a constant.`);
       return found;
+    },
+    isConstant: (index, number) => {
+      const value = node.inputs[index];
+      return value !== undefined && b.numbersOf(value)?.every((entry) => entry === number) === true;
     },
   };
   return b.scope(node.name, () => rule(context));

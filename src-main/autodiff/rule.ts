@@ -16,6 +16,8 @@ export interface RuleContext {
   readonly wanted: (index: number) => boolean;
   /** Integers of a constant input (axes, shapes). */
   readonly integers: (index: number) => readonly number[];
+  /** Whether an input is a constant of which every number is `value`. */
+  readonly isConstant: (index: number, value: number) => boolean;
 }
 
 /**

@@ -20,7 +20,7 @@ export class GraphBuilder {
   readonly #names = new Set<string>();
   readonly #repeats = new Map<string, number>();
   readonly #constants = new Map<string, Value>();
-  readonly #integers = new Map<Value, readonly number[]>();
+  readonly #numbers = new Map<Value, readonly number[]>();
   readonly #weights = new Map<string, { readonly ref: TensorRef; readonly value: Value }>();
   #scope: readonly string[] = [];
 
@@ -39,7 +39,7 @@ export class GraphBuilder {
       const { value } = initializer;
       // Axes and shapes are int64, the scales of Resize float32.
       if (initializer.kind === 'inline' && initializer.data.length <= 64) {
-        builder.#integers.set(value, Array.from(initializer.data, Number));
+        builder.#numbers.set(value, Array.from(initializer.data, Number));
         builder.#constants.set(constantKey(initializer.data, value.shape), value);
       }
     }
@@ -53,8 +53,8 @@ export class GraphBuilder {
   }
 
   /** The numbers of a small constant (axes, shapes, scales), or undefined. */
-  integersOf(value: Value): readonly number[] | undefined {
-    return this.#integers.get(value);
+  numbersOf(value: Value): readonly number[] | undefined {
+    return this.#numbers.get(value);
   }
 
   /** Runs `body` with `name` appended to the names of the nodes it makes: scopes read like module paths. */
@@ -94,7 +94,7 @@ export class GraphBuilder {
   /** An int64 constant of rank 1 (axes, shapes, indices). */
   integers(data: readonly number[]): Value {
     const value = this.#inline('i', BigInt64Array.from(data, BigInt), [data.length]);
-    this.#integers.set(value, data);
+    this.#numbers.set(value, data);
     return value;
   }
 
@@ -146,7 +146,7 @@ export class GraphBuilder {
       inputs,
       attributes,
       outputCount: count,
-      constant: (value) => this.#integers.get(value),
+      constant: (value) => this.#numbers.get(value),
     });
     const path = [...this.#scope, name].join('/');
     const nodeName = this.#unique(path);
@@ -295,7 +295,7 @@ export class GraphBuilder {
     this.#initializers.push({ kind: 'inline', value, data });
     if (key !== undefined) {
       this.#constants.set(key, value);
-      this.#integers.set(value, Array.from(data, Number));
+      this.#numbers.set(value, Array.from(data, Number));
     }
     return value;
   }

@@ -1,9 +1,10 @@
 // Ours, training: the forward pass of the gated UNet beside forward and backward for the gates alone (pooled, block, three rank-16
 // experts), in turn in one process, so that the ratio is of one moment; with the peak memory of each. One line of JSON.
-// Usage: measure-gradient.js FOLDER ROUNDS THREADS PIXELS forward|gradient|both|recompute
+// Usage: measure-gradient.js FOLDER ROUNDS THREADS PIXELS forward|gradient|recompute|both
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { withGradient } from '../../src-main/autodiff/gradient.ts';
+import { withRecomputation } from '../../src-main/autodiff/recompute.ts';
 import { readSafetensorsHeader } from '../../src-main/formats/safetensors.ts';
 import { GraphBuilder } from '../../src-main/graph/builder.ts';
 import type { Graph, TensorRef } from '../../src-main/graph/ir.ts';
@@ -84,7 +85,11 @@ b.output('loss', b.ReduceMean(b.Mul(error, error), [0, 1, 2, 3], false));
 const forward = b.build();
 const trained = forward.inputs.map(({ name }) => name).filter((name) => name.includes('gate.'));
 const gradient = (): Graph => withGradient(forward, { of: [{ output: 'loss' }], withRespectTo: trained });
-const graphs: Readonly<Record<string, () => Graph>> = { forward: () => forward, gradient };
+const graphs: Readonly<Record<string, () => Graph>> = {
+  forward: () => forward,
+  gradient,
+  recompute: () => withRecomputation(gradient()),
+};
 
 /** Peak resident bytes so far; undefined elsewhere than on Linux. */
 function peak(): number | undefined {
@@ -104,12 +109,16 @@ for (const name of names) {
   openMs[name] = performance.now() - start;
 }
 const runsMs: Record<string, number[]> = {};
+// On a machine that others use, what a run took of the processor says more than the clock.
+const cpuMs: Record<string, number[]> = {};
 for (let round = 0; round <= Number(rounds); round++) {
   for (const [name, session] of sessions) {
-    const start = performance.now();
+    const [start, used] = [performance.now(), process.cpuUsage()];
     await session.run(feeds);
-    // The first round warms up.
-    if (round > 0) (runsMs[name] ??= []).push(performance.now() - start);
+    const { user, system } = process.cpuUsage(used);
+    if (round === 0) continue; // warms up
+    (runsMs[name] ??= []).push(performance.now() - start);
+    (cpuMs[name] ??= []).push((user + system) / 1000);
   }
 }
-console.log(JSON.stringify({ openMs, runsMs, peakBytes: peak() }));
+console.log(JSON.stringify({ openMs, runsMs, cpuMs, peakBytes: peak() }));

@@ -124,6 +124,8 @@ export const gradientTolerance = {
   // Of each parameter alone: where a gate is nearly shut, its gradient is a difference of large numbers, a thousandth of its
   // neighbours', on torch's side too.
   parameter: 2e-2,
+  // Relative L2 error of the same gradient from activations that were computed twice: the same numbers by the same kernels.
+  recomputed: 1e-6,
   // Relative error of a slope: the loss is rounded to float32 inside and divided by a step of 0.002.
   difference: 2e-3,
 } as const;
@@ -140,3 +142,7 @@ export const adapterTolerance = {
   // left (scale into up, products of factors, PEFT's own float32 sums).
   float32: 1e-6,
 } as const;
+
+/** Mean difference, in steps of 0..255, between one expert under a mask and the same expert without a gate. */
+// The same product in another order, rounded to 8 bits: a value on the edge between two steps may fall to either side.
+export const maskedGateAlone = 0.05;

@@ -2,6 +2,7 @@
 // with W; dW correlates X with G, which is a convolution over the batch with stride and dilation exchanged.
 import type { GraphBuilder } from '../../graph/builder.ts';
 import type { Node, Value } from '../../graph/ir.ts';
+import { elementCount } from '../../tensor/shape.ts';
 import { sizes, type RuleTable } from '../rule.ts';
 
 export const convolutionRules = {
@@ -55,11 +56,27 @@ const attributes = ({ stride, pads }: Geometry, kernel: readonly number[]) => ({
 function inputGradient(b: GraphBuilder, grad: Value, w: Value, x: readonly number[], geometry: Geometry): Value {
   const { stride, pads } = geometry;
   const [kernel, out] = [sizes(w).slice(2), sizes(grad).slice(2)];
+  const outerPads = pads.map((pad, i) => kernel[i % 2]! - 1 - pad);
+  const flips = stride.every((s) => s === 1) && elementCount(kernel) > 1 && outerPads.every((pad) => pad >= 0);
+  if (flips && elementCount(out) >= sizes(w)[0]!) return flippedConvolution(b, grad, w, outerPads);
   const output_padding = [0, 1].map((i) => {
     const covered = (out[i]! - 1) * stride[i]! + kernel[i]! - pads[i]! - pads[i + 2]!;
     return x[i + 2]! - covered;
   });
   return b.op('ConvTranspose', [grad, w], { ...attributes(geometry, kernel), output_padding })[0]!;
+}
+
+/**
+ * dX of stride 1: G convolved with W turned by 180 degrees, channels exchanged. onnxruntime's ConvTranspose writes k^2 numbers
+ * per position and adds them up on one thread, which costs more than turning the kernel around, unless there are fewer
+ * positions than channels.
+ */
+function flippedConvolution(b: GraphBuilder, grad: Value, w: Value, padding: readonly number[]): Value {
+  const [outChannels, inChannels, height, width] = sizes(w) as readonly [number, number, number, number];
+  const exchanged = b.Reshape(b.Transpose(w, [1, 0, 2, 3]), [inChannels, outChannels, height * width]);
+  const backwards = b.integers(Array.from({ length: height * width }, (_, i) => height * width - 1 - i));
+  const flipped = b.Reshape(b.Gather(exchanged, backwards, 2), [inChannels, outChannels, height, width]);
+  return b.Conv(grad, flipped, undefined, { padding });
 }
 
 /** dW [Cout, Cin, k, k]: sum over batch and positions of G[b, o, y, x] X[b, i, y s + ky - p, x s + kx - p]. */

@@ -46,9 +46,10 @@ export const linearRules = {
     const merge = (x: Value): Value => mergeHeads(b, x);
     const dV = wanted(2) ? merge(b.MatMul(transposed(b, p), g)) : undefined;
     if (!wanted(0) && !wanted(1)) return [undefined, undefined, dV];
-    const dP = b.MatMul(g, transposed(b, v));
+    // dP - carried as one product, [G, -carried] [V, 1]^T: a pass over the scores less.
     const carried = b.ReduceSum(b.Mul(g, split(output())), [3]); // [B, N, T, 1]
-    const dS = b.Mul(p, b.Sub(dP, carried));
+    const one = b.Expand(b.constant(1), [...sizes(v).slice(0, 3), 1]);
+    const dS = b.Mul(p, b.MatMul(b.Concat([g, b.Neg(carried)], 3), transposed(b, b.Concat([v, one], 3))));
     return [
       wanted(0) ? merge(b.Mul(b.MatMul(dS, k), scale)) : undefined,
       wanted(1) ? merge(b.Mul(b.MatMul(transposed(b, dS), q), scale)) : undefined,

@@ -31,7 +31,7 @@ export const normalizationRules = {
 } satisfies RuleTable;
 
 function normalized(
-  { node, input, grad, wanted }: RuleContext,
+  { node, input, output, grad, wanted, isConstant }: RuleContext,
   axes: readonly number[],
   stretch: (b: GraphBuilder, parameter: Value) => Value,
   b: GraphBuilder,
@@ -41,8 +41,10 @@ function normalized(
   const centred = b.Sub(x, b.ReduceMean(x, axes));
   const variance = b.ReduceMean(b.Mul(centred, centred), axes);
   const r = b.Reciprocal(b.Sqrt(b.Add(variance, b.constant(epsilon))));
-  const hat = b.Mul(centred, r);
-  const h = b.Mul(grad(), stretch(b, input(1)));
+  // Group norms are written with a gamma of ones and a beta of zeros.
+  const plain = isConstant(1, 1);
+  const hat = plain && isConstant(2, 0) ? output() : b.Mul(centred, r);
+  const h = plain ? grad() : b.Mul(grad(), stretch(b, input(1)));
   const dx = b.Mul(r, b.Sub(b.Sub(h, b.ReduceMean(h, axes)), b.Mul(hat, b.ReduceMean(b.Mul(h, hat), axes))));
   const perParameter = (value: Value): Value => {
     const shape = sizes(stretch(b, input(1)));
