@@ -57,7 +57,7 @@ export async function generateImage(
   };
 
   const size = pictureSize(settings, model);
-  checkMemory(model, size, availableBytes);
+  checkMemory(model, mixture, size, availableBytes);
   // A folder that cannot be written is told before the drawing, not after it.
   await makeFolder(settings.output.folder);
 
@@ -118,9 +118,9 @@ function pictureSize(settings: GenerateSettings, model: LoadedModel): Size {
 }
 
 /** Refuses a job that cannot fit before anything is opened, and says what would fit. */
-function checkMemory(model: LoadedModel, size: Size, availableBytes: number): void {
+function checkMemory(model: LoadedModel, mixture: Mixture, size: Size, availableBytes: number): void {
   const { unet, weightBytes } = model.checkpoint;
-  const weights = weightBytes.unet + weightBytes.textEncoder;
+  const weights = weightBytes.unet + weightBytes.textEncoder + mixture.bytes;
   const needed = weights + unetActivationBytes(unet.config, size.latentHeight, size.latentWidth);
   if (needed <= availableBytes) return;
   const perLatent = unetActivationBytes(unet.config, 1, 1);
@@ -132,7 +132,7 @@ function checkMemory(model: LoadedModel, size: Size, availableBytes: number): vo
       `${size.width}x${size.height} needs about ${showBytes(needed)} of memory, ${showBytes(availableBytes)} are free. ` +
       (rounded >= 64
         ? `About ${rounded}x${rounded} would fit; closing other programs frees more.`
-        : `The model alone needs ${showBytes(weights)}: close other programs or choose a smaller model.`),
+        : `The model${mixture.entries.length > 0 ? ' with its experts' : ' alone'} needs ${showBytes(weights)}: close other programs or choose a smaller model.`),
   });
 }
 

@@ -98,6 +98,16 @@ export class Mixture {
     return this.#options.learned;
   }
 
+  /** Bytes of all factors, as read and as they are fed. */
+  get bytes(): number {
+    const numbers = this.entries.flatMap(({ expert: { layers } }) =>
+      [...layers.unet.values(), ...layers.text_encoder.values()].map(
+        ({ down, up }) => down.data.length + up.data.length,
+      ),
+    );
+    return 2 * 4 * numbers.reduce((sum, count) => sum + count, 0);
+  }
+
   /** True when some expert speaks in the text encoder. */
   get speaksInText(): boolean {
     return this.entries.some(({ expert }) => expert.layers.text_encoder.size > 0);
