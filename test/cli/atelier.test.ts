@@ -56,7 +56,7 @@ const jsonLines = (stdout: string): Record<string, unknown>[] =>
     .map((line) => JSON.parse(line) as Record<string, unknown>);
 
 describe('help', () => {
-  it.each(['generate', 'inspect', 'network', 'devices', 'demo'])(
+  it.each(['generate', 'train-gate', 'train-lora', 'bake', 'recipe', 'inspect', 'network', 'devices', 'demo'])(
     '%s --help shows flags and examples',
     async (command) => {
       const { code, stdout, stderr } = await run(command, '--help');
