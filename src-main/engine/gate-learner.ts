@@ -7,6 +7,7 @@ import { gateInput, type GateSpec } from '../mole/gate.ts';
 import type { GateGroup } from '../mole/groups.ts';
 import { groupsOf, specIn, zeroParameters, type GroupParameters, type TrainedGate } from '../mole/trained-gate.ts';
 import { textEncoderModules, type ExpertNetwork, type NetworkModule } from '../networks/modules.ts';
+import { transpose } from '../tensor/linear-algebra.ts';
 import { floatTensor, type FloatTensor } from '../tensor/tensor.ts';
 import type { Arrays } from '../training/optimizer.ts';
 import type { LoadedModel } from './loaded-model.ts';
@@ -196,7 +197,7 @@ export class GateLearner {
           name: group.name,
           weight:
             spec.form === 'pooled'
-              ? transposed(weight, length, count)
+              ? transpose(floatTensor([length, count], weight))
               : floatTensor([count, count, this.#tokens(group), group.width], weight),
           timestep: spec.timestep
             ? floatTensor(
@@ -248,10 +249,4 @@ function tokensOf(model: LoadedModel, image: TrainingImage, spec: GateSpec): (gr
       Array.from({ length: level }).reduce<number>((s) => Math.ceil(s / 2), size);
     return halved(height) * halved(width);
   };
-}
-
-function transposed(data: Float32Array, rows: number, columns: number): FloatTensor {
-  const out = new Float32Array(data.length);
-  for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) out[j * rows + i] = data[i * columns + j]!;
-  return floatTensor([columns, rows], out);
 }

@@ -6,6 +6,7 @@ import { expertInput } from '../mole/expert-layers.ts';
 import type { Expert, LowRank } from '../mole/expert.ts';
 import { textEncoderModules, type ExpertNetwork, type NetworkModule } from '../networks/modules.ts';
 import { TorchGenerator } from '../tensor/random.ts';
+import { transpose } from '../tensor/linear-algebra.ts';
 import { floatTensor, type FloatTensor } from '../tensor/tensor.ts';
 import type { Arrays } from '../training/optimizer.ts';
 import type { LoadedModel } from './loaded-model.ts';
@@ -112,8 +113,10 @@ export class LoraLearner {
       return {
         network,
         name,
-        down: conv ? floatTensor([rank, inFeatures, kernel, kernel], down) : transposed(down, inFeatures, rank),
-        up: conv ? floatTensor([outFeatures, rank], up) : transposed(up, rank, outFeatures),
+        down: conv
+          ? floatTensor([rank, inFeatures, kernel, kernel], down)
+          : transpose(floatTensor([inFeatures, rank], down)),
+        up: conv ? floatTensor([outFeatures, rank], up) : transpose(floatTensor([rank, outFeatures], up)),
         alpha,
       };
     });
@@ -133,10 +136,3 @@ export class LoraLearner {
 const fanIn = ({ inFeatures, kernel }: NetworkModule): number => inFeatures * kernel * kernel;
 
 const key = ({ network, name }: NetworkModule, part: 'down' | 'up'): string => `${network}/${expertInput[part](name)}`;
-
-/** [rows, columns] -> [columns, rows]. */
-function transposed(data: Float32Array, rows: number, columns: number): FloatTensor {
-  const out = new Float32Array(data.length);
-  for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) out[j * rows + i] = data[i * columns + j]!;
-  return floatTensor([columns, rows], out);
-}

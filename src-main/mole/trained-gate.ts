@@ -2,6 +2,7 @@
 // mix (softmax of zeros), which is where training starts.
 import type { ExpertNetwork, NetworkModule } from '../networks/modules.ts';
 import { showShape } from '../tensor/shape.ts';
+import { transpose } from '../tensor/linear-algebra.ts';
 import { floatTensor, type FloatTensor } from '../tensor/tensor.ts';
 import { foldPaperGate, type Layers } from './expert-feeds.ts';
 import { gateInput, timestepWidth, type GateSpec } from './gate.ts';
@@ -109,7 +110,7 @@ export function gateFeeds(
           'It was trained for other files or another base model.',
       );
     }
-    feeds[gateInput.weight(group.name)] = transposed(weight);
+    feeds[gateInput.weight(group.name)] = transpose(weight);
   });
   return feeds;
 }
@@ -117,11 +118,4 @@ export function gateFeeds(
 /** Groups of the experts' layers among `modules`, which are the layers that run. */
 export function groupsOf(modules: readonly NetworkModule[], experts: Layers, spec: GateSpec): readonly GateGroup[] {
   return gateGroups(targeted(modules, experts), spec.granularity);
-}
-
-function transposed({ shape, data }: FloatTensor): FloatTensor {
-  const [rows, columns] = shape as readonly [number, number];
-  const out = new Float32Array(data.length);
-  for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) out[j * rows + i] = data[i * columns + j]!;
-  return floatTensor([columns, rows], out);
 }

@@ -91,11 +91,11 @@ async function gateFile(name: string, seed: number): Promise<string> {
 
 describe('a stack of files', () => {
   it('in another order is the same picture to the last bit, its masks and weights too', async () => {
-    const [a, b, c] = stack(0.5, -0.8, 1.2) as [{ path: string }, { path: string }, { path: string }];
-    const first = await rgb({ experts: [a, b, c], masks: { MID: [true, false, true] } });
-    const second = await rgb({ experts: [c, a, b], masks: { MID: [true, true, false] } });
+    const [a, b, c] = [0.5, -0.8, 1.2].map((weight, i) => ({ path: files[i]!, weight }));
+    const first = await rgb({ experts: [a!, b!, c!], masks: { MID: [true, false, true] } });
+    const second = await rgb({ experts: [c!, a!, b!], masks: { MID: [true, true, false] } });
     expect(second).toEqual(first);
-    expect(first).not.toEqual(await rgb({ experts: [a, b, c] }));
+    expect(first).not.toEqual(await rgb({ experts: [a!, b!, c!] }));
   });
 
   it('speaks by tags of the prompt as by name', async () => {
