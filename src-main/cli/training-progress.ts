@@ -50,7 +50,7 @@ export class TrainingProgress {
           ? [`The loss no longer fell: stopped after ${steps} of ${asked} updates.`]
           : []),
       `${what}. Loss ${showLoss(loss.first)} -> ${showLoss(loss.last)} ${sparkline(this.#losses)}. ${deviceReason}`,
-      ...(gates === undefined ? [] : [`Heard on average: ${this.#heard(gates)}.`]),
+      ...(gates === undefined ? [] : [`Heard on average: ${this.#heard(gates)}; generate shows it row by row.`]),
     ];
   }
 

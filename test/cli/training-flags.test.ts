@@ -118,7 +118,7 @@ describe('a training in the terminal', () => {
     for (let step = 1; step <= 20; step++) progress.event(update(step, 1, step <= 18 ? [0.5, 0.5] : [0.2, 0.8]));
     expect(progress.summary(result, 20)).toEqual([
       '20 updates on 1 picture in 1:01 on cpu. Loss 1.23 -> 0.0123 ▁▁▁▁▁▁▁▁▁▁▁▁. There is no other.',
-      'Heard on average: ink 0.20, fox 0.80.',
+      'Heard on average: ink 0.20, fox 0.80; generate shows it row by row.',
     ]);
   });
 
