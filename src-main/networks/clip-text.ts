@@ -46,7 +46,7 @@ export function clipText(config: ClipTextConfig, options: ClipTextOptions): Grap
   const mask = b.constant(causalMask(tokens), [tokens, tokens]);
   let x = b.Add(embedded, positions);
   for (let layer = 0; layer < depth; layer++) {
-    x = b.scope(`layer${layer}`, () => encoderLayer(network, x, `text_model.encoder.layers.${layer}`, config, mask));
+    x = b.scope(`layer${layer}`, () => clipLayer(network, x, `text_model.encoder.layers.${layer}`, config, mask));
   }
   b.output('last_hidden_state', layerNorm(network, x, 'text_model.final_layer_norm', config.layerNormEps));
   network.layers.end?.(network);
@@ -74,7 +74,23 @@ function extendedEmbedding(network: NetworkContext, ids: Value, config: ClipText
   return b.op('Where', [b.Unsqueeze(isExtra!, [-1]), ...rows])[0]!;
 }
 
-function encoderLayer(network: NetworkContext, x: Value, name: string, config: ClipTextConfig, mask: Value): Value {
+/** The numbers that decide one layer, of either of CLIP's halves. */
+export type ClipLayerConfig = Pick<
+  ClipTextConfig,
+  'hiddenSize' | 'intermediateSize' | 'numAttentionHeads' | 'hiddenAct' | 'layerNormEps'
+>;
+
+/**
+ * norm, self-attention, plus the input; norm, two linear layers, plus that: [B, T, D] -> [B, T, D]. `mask` [T, T] is added to the
+ * scores.
+ */
+export function clipLayer(
+  network: NetworkContext,
+  x: Value,
+  name: string,
+  config: ClipLayerConfig,
+  mask?: Value,
+): Value {
   const { builder: b, layers } = network;
   const [width, inner] = [config.hiddenSize, config.intermediateSize];
   const linear = (y: Value, part: string, inFeatures: number, outFeatures: number): Value =>

@@ -14,6 +14,30 @@ export interface ClipTextConfig {
   readonly layerNormEps: number;
 }
 
+/** CLIP image transformer (transformers `CLIPVisionConfig`). */
+export interface ClipVisionConfig {
+  readonly hiddenSize: number;
+  readonly intermediateSize: number;
+  readonly numHiddenLayers: number;
+  readonly numAttentionHeads: number;
+  /** S, pixels of each side. */
+  readonly imageSize: number;
+  /** Pixels of each side of a patch; divides imageSize. */
+  readonly patchSize: number;
+  readonly hiddenAct: 'quick_gelu' | 'gelu';
+  readonly layerNormEps: number;
+}
+
+/** Both halves of CLIP and what joins them (transformers `CLIPConfig`). */
+export interface ClipConfig {
+  readonly text: ClipTextConfig;
+  /** Token at which the text is read; 2 stands for the largest id, as in configs from before transformers 4.31. */
+  readonly eosTokenId: number;
+  readonly vision: ClipVisionConfig;
+  /** P, numbers of an embedding. */
+  readonly projectionDim: number;
+}
+
 export type DownBlockType = 'CrossAttnDownBlock2D' | 'DownBlock2D';
 export type UpBlockType = 'CrossAttnUpBlock2D' | 'UpBlock2D';
 

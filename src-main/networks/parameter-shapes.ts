@@ -2,7 +2,7 @@
 // checked against before a graph is built, so that a user learns of all missing tensors at once, and what memory
 // estimates count. The witnesses are the name lists of diffusers and transformers.
 import { elementCount, sameShape, showShape } from '../tensor/shape.ts';
-import type { AutoencoderConfig, ClipTextConfig, UNetConfig } from './configs.ts';
+import type { AutoencoderConfig, ClipTextConfig, ClipVisionConfig, UNetConfig } from './configs.ts';
 import type { WeightSource } from './weight-names.ts';
 
 /** Shapes by Hugging Face parameter name. */
@@ -26,6 +26,14 @@ class ShapeList {
     this.add(`${name}.weight`, [width]);
     this.add(`${name}.bias`, [width]);
   }
+  /** A layer of either half of CLIP. */
+  clipLayer(name: string, width: number, inner: number): void {
+    for (const part of ['q', 'k', 'v', 'out']) this.linear(`${name}.self_attn.${part}_proj`, width, width);
+    this.norm(`${name}.layer_norm1`, width);
+    this.linear(`${name}.mlp.fc1`, width, inner);
+    this.linear(`${name}.mlp.fc2`, inner, width);
+    this.norm(`${name}.layer_norm2`, width);
+  }
   /** A residual block; `time` is the width of the time embedding, undefined where there is none. */
   resnet(name: string, inChannels: number, outChannels: number, time?: number): void {
     this.norm(`${name}.norm1`, inChannels);
@@ -44,14 +52,25 @@ export function clipTextParameters(config: ClipTextConfig): ParameterShapes {
   list.add('text_model.embeddings.token_embedding.weight', [config.vocabSize, width]);
   list.add('text_model.embeddings.position_embedding.weight', [config.maxPositionEmbeddings, width]);
   for (let layer = 0; layer < config.numHiddenLayers; layer++) {
-    const name = `text_model.encoder.layers.${layer}`;
-    for (const part of ['q', 'k', 'v', 'out']) list.linear(`${name}.self_attn.${part}_proj`, width, width);
-    list.norm(`${name}.layer_norm1`, width);
-    list.linear(`${name}.mlp.fc1`, width, inner);
-    list.linear(`${name}.mlp.fc2`, inner, width);
-    list.norm(`${name}.layer_norm2`, width);
+    list.clipLayer(`text_model.encoder.layers.${layer}`, width, inner);
   }
   list.norm('text_model.final_layer_norm', width);
+  return list.shapes;
+}
+
+/** Parameters of `clipVision(config)`. */
+export function clipVisionParameters(config: ClipVisionConfig, projectionDim: number): ParameterShapes {
+  const list = new ShapeList();
+  const { hiddenSize: width, intermediateSize: inner, imageSize, patchSize } = config;
+  list.add('vision_model.embeddings.class_embedding', [width]);
+  list.add('vision_model.embeddings.patch_embedding.weight', [width, 3, patchSize, patchSize]);
+  list.add('vision_model.embeddings.position_embedding.weight', [(imageSize / patchSize) ** 2 + 1, width]);
+  list.norm('vision_model.pre_layrnorm', width);
+  for (let layer = 0; layer < config.numHiddenLayers; layer++) {
+    list.clipLayer(`vision_model.encoder.layers.${layer}`, width, inner);
+  }
+  list.norm('vision_model.post_layernorm', width);
+  list.linear('visual_projection', width, projectionDim, false);
   return list.shapes;
 }
 

@@ -52,6 +52,8 @@ export const networkTolerance = {
   unet: 1e-4,
   // The decoder ends in small numbers after wide sums: measured 1.8e-6.
   autoencoder: 1e-5,
+  // Relative L2 error of CLIP's embeddings, and of the picture that it sees: two layers deep, and float32 sums.
+  clip: 1e-5,
 } as const;
 
 /** Prompts against A1111's code and torch. */
