@@ -37,10 +37,17 @@ export function downscale(config: AutoencoderConfig): number {
 export function vaeDecoder(config: AutoencoderConfig, options: AutoencoderOptions): Graph {
   const context = start('vae decoder', options);
   const { builder: b } = context;
+  const latent = b.input('latent', ['B', config.latentChannels, options.height, options.width]);
+  b.output('image', decoded(context, latent, config));
+  return b.build();
+}
+
+/** The decoder as a piece of a graph: unscaled latents [B, C, H, W] -> image [B, 3, 8H, 8W], about [-1, 1]. */
+export function decoded(context: NetworkContext, latent: Value, config: AutoencoderConfig): Value {
+  const { builder: b } = context;
   const channels = [...config.blockOutChannels].reverse();
   const latents = config.latentChannels;
-  let x: Value = b.input('latent', ['B', latents, options.height, options.width]);
-  x = conv(context, x, 'post_quant_conv', latents, latents, 1);
+  let x = conv(context, latent, 'post_quant_conv', latents, latents, 1);
   x = conv(context, x, 'decoder.conv_in', latents, channels[0]!);
   x = midBlock(context, x, 'decoder.mid_block', config);
   channels.forEach((width, level) => {
@@ -50,8 +57,7 @@ export function vaeDecoder(config: AutoencoderConfig, options: AutoencoderOption
     if (level < channels.length - 1) x = conv(context, b.Resize(x, 2), `${block}.upsamplers.0.conv`, width, width);
   });
   x = silu(b, groupNorm(context, x, 'decoder.conv_norm_out', config.normNumGroups, epsilon));
-  b.output('image', conv(context, x, 'decoder.conv_out', channels.at(-1)!, config.outChannels));
-  return b.build();
+  return conv(context, x, 'decoder.conv_out', channels.at(-1)!, config.outChannels);
 }
 
 /**
