@@ -86,7 +86,8 @@ export class Progress {
 
   #show(text: string): void {
     // One column is left free: some terminals wrap a full line.
-    const columns = Math.max(20, this.#stream.columns) - 1;
+    // A terminal that does not know its width says 0.
+    const columns = Math.max(20, this.#stream.columns > 0 ? this.#stream.columns : 80) - 1;
     write(this.#stream, `\r${text.slice(0, columns)}\u001b[K`);
     this.#barShown = true;
   }
