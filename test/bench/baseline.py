@@ -1,6 +1,6 @@
 """diffusers and transformers on the CPU: one measurement in a fresh process, as one line of JSON.
 
-Usage: baseline.py unet|unet16|peft|vae|text FOLDER ROUNDS THREADS, or baseline.py evict FILE, which drops FILE from the page cache (Linux).
+Usage: baseline.py unet|unet16|peft|gate|vae|text FOLDER ROUNDS THREADS, or baseline.py evict FILE, which drops FILE from the page cache (Linux).
 """
 import json
 import os
@@ -53,6 +53,45 @@ elif what == "peft":
             step()
             mixed.append((time.perf_counter() - begin) * 1000)
     print(json.dumps({"plain": plain[1:], "peft3": mixed[1:]}))
+    sys.exit()
+elif what == "gate":
+    # A gate step at 256x256 as measure-gradient.ts takes it: three rank-16 experts on the same layers, one softmax gate of three
+    # parameters per transformer block, backward for the gates alone. E_i = B_i A_i h is formed as PyTorch programs do.
+    net = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32).eval().requires_grad_(False)
+    x, t, c = torch.randn(1, 4, 32, 32), torch.tensor([500.0]), torch.randn(1, 77, 768)
+    gates = {}
+
+    def hook(block, layer):
+        w = layer.weight
+        pairs = [(torch.randn(16, *w.shape[1:]) / w[0].numel() ** 0.5, 0.02 * torch.randn(w.shape[0], 16)) for _ in range(3)]
+
+        def add(_, args, out):
+            g = torch.softmax(gates[block], 0)
+            for i, (down, up) in enumerate(pairs):
+                if isinstance(layer, torch.nn.Conv2d):
+                    e = torch.nn.functional.conv2d(torch.nn.functional.conv2d(args[0], down), up[:, :, None, None])
+                else:
+                    e = args[0] @ down.T @ up.T
+                out = out + g[i] * e
+            return out
+
+        layer.register_forward_hook(add)
+
+    for name, layer in net.named_modules():
+        if ".attentions." in name and isinstance(layer, (torch.nn.Linear, torch.nn.Conv2d)):
+            block = name.split(".transformer_blocks")[0].removesuffix(".proj_in").removesuffix(".proj_out")
+            gates.setdefault(block, torch.zeros(3, requires_grad=True))
+            hook(block, layer)
+    times = {"forward": [], "gradient": []}
+    for _ in range(rounds + 1):
+        with torch.no_grad():
+            begin = time.perf_counter()
+            net(x, t, c)
+            times["forward"].append((time.perf_counter() - begin) * 1000)
+        begin = time.perf_counter()
+        net(x, t, c).sample.square().mean().backward()
+        times["gradient"].append((time.perf_counter() - begin) * 1000)
+    print(json.dumps({"runsMs": {k: v[1:] for k, v in times.items()}, "peakBytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
     sys.exit()
 elif what == "vae":
     vae = diffusers.AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32).eval()
