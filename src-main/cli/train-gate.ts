@@ -1,4 +1,5 @@
 // `atelier train-gate`: who of several experts speaks where, learnt from reference pictures.
+import { resolve } from 'node:path';
 import { gateAmplitudes, gateFormNames, gateGranularities, gateLosses } from '../contract/training.ts';
 import type { TrainGateRequest } from '../contract/training.ts';
 import { UsageError, withoutUndefined, type ParsedArguments } from './arguments.ts';
@@ -22,7 +23,12 @@ export const trainGateCommand: Command = {
     loss: {
       type: 'string',
       value: 'NAME',
-      help: `${gateLosses.join(' or ')} (default: denoise with --images, distil without)`,
+      help: `${gateLosses.join(', ')} (default: denoise with --images, distil without)`,
+    },
+    clip: {
+      type: 'string',
+      value: 'DIR',
+      help: 'for the clip loss: a CLIP model, as a folder with config.json and model.safetensors',
     },
     prompt: {
       type: 'string',
@@ -57,6 +63,7 @@ export const trainGateCommand: Command = {
     'atelier train-gate --expert ink.safetensors --expert cat.safetensors --images references',
     'atelier train-gate --expert ink.safetensors --expert cat.safetensors --images references --caption "a cat, ink drawing" --steps 800 --out ink-cat.mole.safetensors',
     'atelier train-gate --expert ink.safetensors --expert cat.safetensors --prompt "ink drawing" --prompt "sks cat"',
+    'atelier train-gate --expert ink.safetensors --expert cat.safetensors --images references --loss clip --clip clip-vit-base-patch16 --batch 1',
   ],
   stopping,
   run: (context) => {
@@ -76,10 +83,12 @@ export function trainGateRequestOf(args: ParsedArguments): TrainGateRequest {
       'A gate is trained for experts at their full strength: leave the weights at --expert out, and give them to generate.',
     );
   }
+  const clip = args.text('clip');
   return withoutUndefined({
     ...trainingFieldsOf(args, `${nameOf(experts.map(({ path }) => path))}.mole.safetensors`),
     mix: { experts },
     prompts: [...args.texts('prompt')],
+    clip: clip === undefined ? undefined : resolve(clip),
     loss: args.text('loss')?.toLowerCase() as TrainGateRequest['loss'],
     granularity: args.text('granularity')?.toLowerCase() as TrainGateRequest['granularity'],
     form: args.text('form')?.toLowerCase() as TrainGateRequest['form'],

@@ -7,7 +7,8 @@ import { deviceChoices, type FinishedPicture } from './generation.ts';
 export const gateGranularities = ['matrix', 'layer', 'block', 'network'] as const;
 export const gateFormNames = ['pooled', 'paper'] as const;
 export const gateAmplitudes = ['convex', 'free'] as const;
-export const gateLosses = ['denoise', 'distil'] as const;
+export const gateLosses = ['denoise', 'distil', 'clip'] as const;
+export type GateLoss = (typeof gateLosses)[number];
 /** Which layers of the UNet a LoRA trains. */
 export const loraTargets = ['attention', 'transformer', 'all'] as const;
 
@@ -64,6 +65,8 @@ export const trainGateSchema = z.strictObject({
   prompts: z.array(z.string().max(2000)).max(1000).default([]),
   /** Undefined: `denoise` with images, `distil` without. */
   loss: z.enum(gateLosses).optional(),
+  /** With loss `clip`, which needs it: the folder of a CLIP model (config.json and model.safetensors); absolute path. */
+  clip: z.string().min(1).optional(),
   granularity: z.enum(gateGranularities).default('block'),
   form: z.enum(gateFormNames).default('pooled'),
   amplitude: z.enum(gateAmplitudes).default('convex'),

@@ -25,7 +25,7 @@ import {
 import { taesdVae } from './vae-parts.ts';
 
 /** The tensors of one network's folder, from one file or its shards. */
-interface FolderWeights {
+export interface FolderWeights {
   /** For messages: the file, or the shards' index. */
   readonly file: string;
   readonly files: readonly string[];
@@ -147,7 +147,7 @@ function incomplete(absent: readonly string[], entries: readonly string[]): stri
  * The tensors of one network folder. Looks for `base`.safetensors, then its .fp16 variant, then their sharded forms.
  * Throws CheckpointError when there are only pickled weights, or none.
  */
-async function readWeights(folder: string, base: string): Promise<FolderWeights> {
+export async function readWeights(folder: string, base: string): Promise<FolderWeights> {
   const entries = await list(folder);
   const single = [`${base}.safetensors`, `${base}.fp16.safetensors`].find((name) => entries.includes(name));
   if (single !== undefined) {
@@ -237,7 +237,8 @@ async function list(folder: string): Promise<string[]> {
 
 const mostJsonBytes = 20_000_000;
 
-async function readJson(file: string): Promise<unknown> {
+/** A JSON file of a model's folder. Throws CheckpointError. */
+export async function readJson(file: string): Promise<unknown> {
   try {
     if ((await stat(file)).size > mostJsonBytes) throw new CheckpointError(file, 'it is too large for a config file.');
     return parseBoundedJson(await readFile(file, 'utf8'), { mostLength: mostJsonBytes, mostDepth: 32 });

@@ -124,7 +124,8 @@ export function vaeProblems(vae: Vae): string[] {
   ];
 }
 
-function problemsOf(network: string, weights: WeightSource, expected: ParameterShapes): string[] {
+/** What of `expected` a network lacks or has in another shape, in sentences; empty when it is whole. */
+export function problemsOf(network: string, weights: WeightSource, expected: ParameterShapes): string[] {
   const { missing, misshapen } = checkWeights(weights, expected);
   const problems: string[] = [];
   const list = (names: readonly string[]): string =>

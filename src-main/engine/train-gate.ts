@@ -2,15 +2,16 @@
 // stay as they are (arXiv:2404.13628, section 3.3, "optimization gating function only").
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { FailureError } from '../contract/failure.ts';
 import { generateRequestSchema } from '../contract/generation.ts';
-import type { TrainEvent, TrainGateSettings } from '../contract/training.ts';
+import type { GateLoss, TrainEvent, TrainGateSettings } from '../contract/training.ts';
 import { trainingSchedule } from '../diffusion/noise-schedule.ts';
 import type { GateSpec } from '../mole/gate.ts';
 import { floatTensor } from '../tensor/tensor.ts';
 import { adamDefaults } from '../training/optimizer.ts';
 import type { CurvePoint } from '../training/trainer.ts';
+import { ClipJudge, judgedTimesteps } from './clip-judge.ts';
 import { encodePrompts } from './encode-prompt.ts';
 import type { JobContext } from './engine.ts';
 import { writeGateFile } from './gate-file.ts';
@@ -18,6 +19,7 @@ import { GateLearner, stackEntry, type GateExpert } from './gate-learner.ts';
 import { generateImage } from './generate-image.ts';
 import type { LoadedModel } from './loaded-model.ts';
 import { Mixture } from './mixture.ts';
+import { openClip, type OpenedClip } from './open-clip.ts';
 import { drawBatch, type TrainingBatch } from './training-batch.ts';
 import { loadTrainingImages, type TrainingImage } from './training-images.ts';
 import { runTraining, type TrainingOutcome } from './training-run.ts';
@@ -53,14 +55,15 @@ export async function trainGate(
     context.emit({ kind: 'warning', message });
   };
   const loss = settings.loss ?? (settings.images.length > 0 ? 'denoise' : 'distil');
+  const clip = await clipOf(settings, loss, warn);
   const stack = experts.map(stackEntry);
   const alone = new Mixture(stack, { mode: 'sum' });
   model.useMixture(new Mixture([], { mode: 'sum' }));
 
   context.emit({ kind: 'stage', stage: 'encoding', message: 'Reading the pictures' });
   const images =
-    loss === 'denoise'
-      ? await readImages(settings, model, context, warn)
+    loss !== 'distil'
+      ? await readImages(settings, loss, model, context, warn)
       : await drawOwnPictures(settings, model, experts, alone, context, availableBytes, warn);
 
   const spec: GateSpec = {
@@ -71,7 +74,10 @@ export async function trainGate(
   };
   const learner = new GateLearner(model, experts, spec, settings.textGates, images);
   const schedule = trainingSchedule(model.checkpoint.scheduler);
-  const session = new TrainingSession(model, learner.networks(), { balance: settings.balance });
+  const judge = clip === undefined ? undefined : await ClipJudge.prepare(model, clip, schedule, images, context.signal);
+  const session = new TrainingSession(model, learner.networks(), { balance: settings.balance, judge });
+  const drawing =
+    clip === undefined ? settings : { ...settings, captionDropout: 0, timesteps: judgedTimesteps(schedule) };
   const record = {
     ...settings,
     loss,
@@ -106,7 +112,7 @@ export async function trainGate(
         parameters: learner.start(),
         differentiate: async (parameters, random) => {
           context.signal.throwIfAborted();
-          let batch = drawBatch(images, schedule, random, settings);
+          let batch = drawBatch(images, schedule, random, drawing);
           if (seen !== undefined) batch = await ownPrediction(batch, seen, model, alone);
           return learner.collect(await session.lossAndGradient(batch, learner.feeds(parameters)));
         },
@@ -131,11 +137,44 @@ export async function trainGate(
     return { ...outcome, pictures: images.length, warnings };
   } finally {
     await session.release();
+    await judge?.release();
   }
+}
+
+/** The CLIP of the clip loss; undefined with another loss. Throws FailureError, CheckpointError. */
+async function clipOf(
+  { clip, minSnr, batch }: TrainGateSettings,
+  loss: GateLoss,
+  warn: (message: string) => void,
+): Promise<OpenedClip | undefined> {
+  const refuse = (message: string): never => {
+    throw new FailureError({ kind: 'bad-request', message });
+  };
+  if (loss !== 'clip') {
+    return clip === undefined
+      ? undefined
+      : refuse(`A CLIP model is for the clip loss, and the loss is ${loss}: leave --clip out, or choose --loss clip.`);
+  }
+  if (clip === undefined) {
+    return refuse(
+      'The clip loss looks at what is drawn with a CLIP model: give the folder of one with --clip (config.json and model.safetensors, say of openai/clip-vit-base-patch16).',
+    );
+  }
+  if (minSnr !== undefined) {
+    refuse('min-SNR weighs the denoise loss; the clip loss has no such weight. Leave --min-snr out.');
+  }
+  const opened = await openClip(clip);
+  if (batch > 1) {
+    warn(
+      `The clip loss decodes all ${batch} pictures of a batch and keeps what their gradient needs: --batch 1 needs the least memory, and --accumulate makes up for it.`,
+    );
+  }
+  return opened;
 }
 
 function readImages(
   settings: TrainGateSettings,
+  loss: GateLoss,
   model: LoadedModel,
   context: JobContext<TrainEvent>,
   warn: (message: string) => void,
@@ -143,7 +182,7 @@ function readImages(
   if (settings.images.length === 0) {
     throw new FailureError({
       kind: 'bad-request',
-      message: 'The denoise loss learns from pictures: give a folder of them, or choose the distil loss.',
+      message: `The ${loss} loss learns from pictures: give a folder of them, or choose the distil loss.`,
     });
   }
   const own = model.checkpoint.unet.config.sampleSize * model.pixelsPerLatent;
@@ -256,14 +295,15 @@ async function drawSample(
 /** What the gate file says of its training. */
 function describe(
   settings: TrainGateSettings,
-  loss: string,
+  loss: GateLoss,
   curve: readonly CurvePoint[],
   pictures: number,
 ): Readonly<Record<string, string>> {
-  const { batch, accumulate, balance, seed, optimizer, minSnr } = settings;
+  const { batch, accumulate, balance, seed, optimizer, minSnr, clip } = settings;
   return {
     training: JSON.stringify({
       loss,
+      clip: clip === undefined ? undefined : basename(clip),
       batch,
       accumulate,
       balance,

@@ -9,6 +9,8 @@ export interface TrainingBatch {
   readonly bucket: string;
   /** Chosen pictures, one per entry of the batch. */
   readonly images: readonly TrainingImage[];
+  /** What was noised of each, as latents [1, C, h, w]: the picture, or its mirror image. */
+  readonly clean: readonly FloatTensor[];
   /** Captions; empty where dropped. */
   readonly captions: readonly string[];
   /** x_t [B, C, h, w]. */
@@ -26,6 +28,8 @@ export interface BatchOptions {
   readonly captionDropout: number;
   /** gamma of min-SNR (Hang et al. 2023, arXiv:2303.09556): weights min(snr, gamma) / snr for noise, / (snr + 1) for v. */
   readonly minSnr?: number | undefined;
+  /** Timesteps are drawn from 0 to this, exclusive; the whole schedule's unless given. */
+  readonly timesteps?: number | undefined;
 }
 
 /** Draws a batch; all its pictures are of one bucket. */
@@ -33,7 +37,7 @@ export function drawBatch(
   images: readonly TrainingImage[],
   schedule: TrainingSchedule,
   random: TorchGenerator,
-  { batch, captionDropout, minSnr }: BatchOptions,
+  { batch, captionDropout, minSnr, timesteps: end = schedule.alphaBar.length }: BatchOptions,
 ): TrainingBatch {
   const first = images[random.randint(0, images.length, 1)[0]!]!;
   const alike = images.filter(({ bucket }) => bucket === first.bucket);
@@ -44,14 +48,17 @@ export function drawBatch(
       .slice(1)
       .map((i) => alike[i]!),
   ];
-  const timesteps = random.randint(0, schedule.alphaBar.length, batch);
+  const timesteps = random.randint(0, end, batch);
   const shape = first.latents[0]!.shape.slice(1);
   const v = schedule.config.predictionType === 'v_prediction';
   const [samples, targets]: FloatTensor[][] = [[], []];
   const weights: number[] = [];
   const captions: string[] = [];
+  const clean: FloatTensor[] = [];
   chosen.forEach((image, i) => {
-    const x0 = image.latents[random.randint(0, image.latents.length, 1)[0]!]!.data;
+    const latent = image.latents[random.randint(0, image.latents.length, 1)[0]!]!;
+    const x0 = latent.data;
+    clean.push(latent);
     const noise = random.randn(shape).data;
     captions.push(random.rand([1]).data[0]! < captionDropout ? '' : image.caption);
     const alphaBar = schedule.alphaBar[timesteps[i]!]!;
@@ -76,6 +83,7 @@ export function drawBatch(
   return {
     bucket: first.bucket,
     images: chosen,
+    clean,
     captions,
     sample: stack(samples!, shape),
     timestep: floatTensor([batch], Float32Array.from(timesteps)),

@@ -21,6 +21,8 @@ export const trainingNames = {
   textGradient: gradientOutput('encoder_hidden_states'),
   /** dL/d last_hidden_state, fed to the text encoder's own gradient. */
   textSeed: 'seed',
+  /** dL/d out_sample, fed to the UNet's own gradient by a judge of its prediction. */
+  predictionSeed: 'prediction_seed',
 } as const;
 
 /**
@@ -30,7 +32,7 @@ export const trainingNames = {
 export function unetStep(
   network: Graph,
   feeds: Readonly<Record<string, Tensor>>,
-  { trainables, balance }: { readonly trainables: readonly string[]; readonly balance: number },
+  { trainables, balance }: StepOptions,
 ): Graph {
   const bound = bindSizes(network, sizesOf(network, feeds));
   const b = GraphBuilder.extend(bound);
@@ -58,23 +60,38 @@ export function unetStep(
  * The text encoder's part of the step: its states, and the gradient of <states, seed> + alpha L_balance with respect to
  * `trainables`, where `seed` is what flowed back out of the UNet: the chain rule over two graphs.
  */
-export function textStep(
+export function textStep(network: Graph, feeds: Readonly<Record<string, Tensor>>, options: StepOptions): Graph {
+  return seededStep(network, feeds, { output: 'last_hidden_state', seed: trainingNames.textSeed }, options);
+}
+
+/** The UNet's part where another graph judges its prediction: the same, with `seed` what flowed back out of the judge. */
+export function judgedStep(network: Graph, feeds: Readonly<Record<string, Tensor>>, options: StepOptions): Graph {
+  return seededStep(network, feeds, { output: 'out_sample', seed: trainingNames.predictionSeed }, options);
+}
+
+interface StepOptions {
+  readonly trainables: readonly string[];
+  /** alpha of Eq. 16; 0 leaves the balance loss out. */
+  readonly balance: number;
+}
+
+function seededStep(
   network: Graph,
   feeds: Readonly<Record<string, Tensor>>,
-  { trainables, balance }: { readonly trainables: readonly string[]; readonly balance: number },
+  seeded: { readonly output: string; readonly seed: string },
+  { trainables, balance }: StepOptions,
 ): Graph {
   const bound = bindSizes(network, sizesOf(network, feeds));
-  const states = { output: 'last_hidden_state', seed: trainingNames.textSeed };
   const softmax = bound.outputs.find(({ name }) => name === softmaxOutput);
   if (balance === 0 || softmax === undefined) {
-    return withGradient(bound, { of: [states], withRespectTo: trainables });
+    return withGradient(bound, { of: [seeded], withRespectTo: trainables });
   }
   const b = GraphBuilder.extend(bound);
   const even = balanceLoss(b, softmax);
   b.output(trainingNames.balance, even);
   b.output(trainingNames.loss, b.Mul(even, b.constant(balance)));
   return withGradient(b.build(), {
-    of: [states, { output: trainingNames.loss }],
+    of: [seeded, { output: trainingNames.loss }],
     withRespectTo: trainables,
   });
 }

@@ -1,6 +1,7 @@
 // The differentiated UNet and text encoder of a training run, as one function: a batch and parameters in, loss and gradients out.
 // Graphs are opened once per picture size; experts that are not trained are uploaded once.
 import { gradientOutput } from '../autodiff/gradient.ts';
+import type { Graph } from '../graph/ir.ts';
 import { gatesOutput, expertLayers, type ExpertGraph } from '../mole/expert-layers.ts';
 import type { ExpertNetwork } from '../networks/modules.ts';
 import type { HeldInputs, Session } from '../runtime/session.ts';
@@ -10,7 +11,7 @@ import { clipTokenizer } from '../text/tokenizer.ts';
 import type { LossAndGradient } from '../training/trainer.ts';
 import type { LoadedModel } from './loaded-model.ts';
 import type { TrainingBatch } from './training-batch.ts';
-import { textStep, trainingNames, unetStep } from './training-graph.ts';
+import { judgedStep, textStep, trainingNames, unetStep } from './training-graph.ts';
 
 /** One network's part in the training. */
 export interface TrainedNetwork {
@@ -23,6 +24,19 @@ export interface TrainedNetwork {
   readonly trainables: readonly string[];
 }
 
+/** A loss of the UNet's prediction that has a graph of its own, in place of the distance from the target. */
+export interface Judge {
+  /** The loss of a prediction [B, C, h, w], what it consists of, and its gradient with respect to the prediction. */
+  judge(
+    batch: TrainingBatch,
+    prediction: FloatTensor,
+  ): Promise<{
+    readonly loss: number;
+    readonly parts: Readonly<Record<string, number>>;
+    readonly gradient: FloatTensor;
+  }>;
+}
+
 type Feeds = Readonly<Record<string, FloatTensor>>;
 
 export class TrainingSession {
@@ -31,6 +45,7 @@ export class TrainingSession {
   /** Undefined where no expert speaks in the text encoder: its states are then computed once per caption. */
   readonly #text: TrainedNetwork | undefined;
   readonly #balance: number;
+  readonly #judge: Judge | undefined;
   readonly #open = new Map<string, { readonly session: Session; readonly held: HeldInputs }>();
   readonly #states = new Map<string, FloatTensor>();
   #gates: readonly number[] | undefined;
@@ -38,12 +53,13 @@ export class TrainingSession {
   constructor(
     model: LoadedModel,
     networks: { readonly unet: TrainedNetwork; readonly text: TrainedNetwork | undefined },
-    { balance }: { readonly balance: number },
+    { balance, judge }: { readonly balance: number; readonly judge?: Judge | undefined },
   ) {
     this.#model = model;
     this.#unet = networks.unet;
     this.#text = networks.text;
     this.#balance = balance;
+    this.#judge = judge;
   }
 
   /** Mean gate of each expert over groups and batch in the last step. */
@@ -59,32 +75,38 @@ export class TrainingSession {
     const ids = this.#tokens(batch.captions);
     const states = await this.#encode(batch.captions, ids, parameters.text_encoder);
     const trainsText = this.#text !== undefined && this.#text.trainables.length > 0;
-    const feeds = {
+    const given = {
       sample: batch.sample,
       timestep: batch.timestep,
       encoder_hidden_states: states,
-      [trainingNames.target]: batch.target,
-      [trainingNames.weight]: batch.weight,
       ...this.#unet.strengths,
       ...parameters.unet,
     };
+    const verdict = await this.#judge?.judge(batch, await this.#predict(batch, given));
+    const feeds =
+      verdict === undefined
+        ? { ...given, [trainingNames.target]: batch.target, [trainingNames.weight]: batch.weight }
+        : { ...given, [trainingNames.predictionSeed]: verdict.gradient };
     const { session, held } = await this.#unetSession(batch, feeds, trainsText);
     const result = await session.run(feeds, held);
     const gradients: Record<string, Float32Array> = {};
     for (const name of this.#unet.trainables) gradients[`unet/${name}`] = data(result[gradientOutput(name)]);
-    const parts: Record<string, number> = { denoise: data(result[trainingNames.denoise])[0]! };
+    const parts: Record<string, number> =
+      verdict === undefined ? { denoise: data(result[trainingNames.denoise])[0]! } : { ...verdict.parts };
     const balance = result[trainingNames.balance];
     if (balance !== undefined) parts['balance'] = data(balance)[0]!;
-    let loss = data(result[trainingNames.loss])[0]!;
+    // A judged UNet's own loss is the balance's share, if any.
+    const own = result[trainingNames.loss];
+    let loss = (verdict?.loss ?? 0) + (own === undefined ? 0 : data(own)[0]!);
     const gates = result[gatesOutput];
     if (gates !== undefined) this.#gates = meanPerExpert(gates as FloatTensor);
     if (trainsText) {
       const seed = result[trainingNames.textGradient] as FloatTensor;
       const text = await this.#textGradient(ids, seed, parameters.text_encoder);
       for (const name of this.#text.trainables) gradients[`text_encoder/${name}`] = data(text[gradientOutput(name)]);
-      const own = text[trainingNames.balance];
-      if (own !== undefined) {
-        parts['text balance'] = data(own)[0]!;
+      const even = text[trainingNames.balance];
+      if (even !== undefined) {
+        parts['text balance'] = data(even)[0]!;
         loss += this.#balance * parts['text balance'];
       }
     }
@@ -99,13 +121,26 @@ export class TrainingSession {
     this.#open.clear();
   }
 
+  /** What the UNet predicts, for a judge; its gradient runs it again, so that the two graphs need no common memory. */
+  async #predict(batch: TrainingBatch, feeds: Feeds): Promise<FloatTensor> {
+    const { session, held } = await this.#opened(`prediction ${batch.bucket}`, this.#unet.fixed, () =>
+      this.#unetGraph(feeds, false),
+    );
+    return (await session.run(feeds, held))['out_sample'] as FloatTensor;
+  }
+
+  #unetGraph(feeds: Feeds, softmax: boolean): Graph {
+    const [, , height, width] = feeds['sample']!.shape as [number, number, number, number];
+    const layers = expertLayers(softmax ? { ...this.#unet.graph, softmax } : this.#unet.graph);
+    return this.#model.unetGraph(height, width, feeds['encoder_hidden_states']!.shape[1]!, layers);
+  }
+
   async #unetSession(batch: TrainingBatch, feeds: Feeds, trainsText: boolean) {
     return this.#opened(`unet ${batch.bucket}`, this.#unet.fixed, () => {
-      const [, , height, width] = batch.sample.shape as [number, number, number, number];
-      const layers = expertLayers({ ...this.#unet.graph, softmax: true });
-      const network = this.#model.unetGraph(height, width, feeds['encoder_hidden_states']!.shape[1]!, layers);
+      const network = this.#unetGraph(feeds, true);
       const trainables = [...this.#unet.trainables, ...(trainsText ? ['encoder_hidden_states'] : [])];
-      return unetStep(network, { ...feeds, ...this.#unet.fixed }, { trainables, balance: this.#balance });
+      const step = this.#judge === undefined ? unetStep : judgedStep;
+      return step(network, { ...feeds, ...this.#unet.fixed }, { trainables, balance: this.#balance });
     });
   }
 

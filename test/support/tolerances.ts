@@ -156,3 +156,13 @@ export const trainingTolerance = {
   // on ours. Measured 1e-7.
   optimizer: 1e-6,
 } as const;
+
+/** The clip loss in training on the bundled model. */
+export const judgeTolerance = {
+  // 1 - cos of a picture with itself, decoded from latents that were noised and cleaned again in float32. Measured 9e-8.
+  perfect: 1e-6,
+  // How far the parameters move for a slope, and its relative error: two losses near 2, rounded to float32 (2e-7), differ by 1e-4
+  // where the text encoder's gates are moved; a longer step bends. Measured 1e-4 (UNet) to 2e-3.
+  step: 0.02,
+  slope: 1e-2,
+} as const;
