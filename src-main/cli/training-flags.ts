@@ -17,7 +17,10 @@ export const pictureFlags: Flags = {
     repeats: true,
     help: 'a folder of pictures, or one picture; may be repeated. A caption lies beside its picture as NAME.txt',
   },
-  caption: { type: 'string', help: 'caption of the pictures that have none of their own' },
+  caption: {
+    type: 'string',
+    help: 'caption of the pictures that have none of their own; [name] stands for the file name',
+  },
 };
 
 /** Last in the help. */

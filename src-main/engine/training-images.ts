@@ -1,7 +1,7 @@
 // Reference images on their way into training: found, captioned, scaled and cropped, and encoded once. Each picture becomes the
 // latent of its crop (and of its mirror image), so that training never looks at a pixel again.
 import { readdir, readFile, stat } from 'node:fs/promises';
-import { extname, join } from 'node:path';
+import { basename, extname, join } from 'node:path';
 import { FailureError } from '../contract/failure.ts';
 import { decodePicture, resizeCover, type Picture } from '../formats/png.ts';
 import type { FloatTensor } from '../tensor/tensor.ts';
@@ -32,7 +32,8 @@ const longestCaption = 2000;
 
 /**
  * Finds, reads and encodes the pictures. Files that cannot be read are left out with a warning; none at all is a FailureError
- * 'bad-request'. Captions: `<name>.txt` beside the picture, else `caption`, else empty.
+ * 'bad-request'. Captions: `<name>.txt` beside the picture, else `caption` with the
+ * picture's own name for each `[name]`, else empty.
  */
 export async function loadTrainingImages(
   { images, caption, trigger, resolution, buckets, mirror }: ImageOptions,
@@ -151,5 +152,6 @@ async function captionOf(path: string, otherwise: string): Promise<string> {
   const text = await readFile(`${path.slice(0, path.length - extname(path).length)}.txt`, 'utf8').catch(
     () => undefined,
   );
-  return (text ?? otherwise).trim().slice(0, longestCaption);
+  const name = basename(path, extname(path)).replace(/[-_]+/g, ' ');
+  return (text ?? otherwise.replaceAll('[name]', name)).trim().slice(0, longestCaption);
 }

@@ -2,7 +2,7 @@
 // on saved beside the output, cancel that keeps the best so far, early stop. A run killed at any moment and resumed walks the
 // same curve: parameters, moments and random numbers are restored bit for bit.
 import { createHash } from 'node:crypto';
-import { unlink } from 'node:fs/promises';
+import { stat, unlink } from 'node:fs/promises';
 import { FailureError } from '../contract/failure.ts';
 import type { TrainEvent, TrainResult } from '../contract/training.ts';
 import { readSafetensorsHeader, readTensor } from '../formats/safetensors.ts';
@@ -55,6 +55,13 @@ export async function runTraining(run: TrainingRun, context: JobContext<TrainEve
   const order = createHash('sha256').update(JSON.stringify(run.order)).digest('hex');
   const random = new TorchGenerator(run.seed);
   const begun = run.resume ? await loadState(state, order, run.parameters) : undefined;
+  if (!run.resume && (await exists(state))) {
+    throw new FailureError({
+      kind: 'bad-request',
+      file: state,
+      message: `${state} is a saved run: --resume goes on with it. To start anew, remove it or choose another name for the output.`,
+    });
+  }
   if (run.resume && begun === undefined) {
     context.emit({
       kind: 'warning',
@@ -123,6 +130,12 @@ function endsOf(curve: readonly CurvePoint[]): TrainResult['loss'] {
     points.reduce((sum, { loss }) => sum + loss, 0) / Math.max(1, points.length);
   return { first: mean(curve.slice(0, tenth)), last: mean(curve.slice(-tenth)) };
 }
+
+const exists = (path: string): Promise<boolean> =>
+  stat(path).then(
+    () => true,
+    () => false,
+  );
 
 async function saveState(
   path: string,

@@ -150,9 +150,12 @@ describe('a run', () => {
     },
   );
 
-  it('saved under other settings is not resumed', { timeout: 60_000 }, async () => {
+  it('that was saved is neither overwritten nor resumed under other settings', { timeout: 60_000 }, async () => {
     const stop = new AbortController();
     await trained({}, { signal: stop.signal, onEvent: (event) => void (event.kind === 'update' && stop.abort()) });
+    await expect(trained()).rejects.toMatchObject({
+      failure: { kind: 'bad-request', message: expect.stringMatching(/is a saved run: --resume goes on/) as string },
+    });
     await expect(trained({ resume: true, learningRate: 0.5 })).rejects.toMatchObject({
       failure: { kind: 'bad-request', message: expect.stringMatching(/other settings/) as string },
     });
