@@ -39,6 +39,9 @@ export interface Judge {
 
 type Feeds = Readonly<Record<string, FloatTensor>>;
 
+/** Token ids [B, T] of captions. */
+export type TokensOf = (captions: readonly string[]) => IntTensor;
+
 export class TrainingSession {
   readonly #model: LoadedModel;
   readonly #unet: TrainedNetwork;
@@ -46,6 +49,7 @@ export class TrainingSession {
   readonly #text: TrainedNetwork | undefined;
   readonly #balance: number;
   readonly #judge: Judge | undefined;
+  readonly #tokens: TokensOf;
   readonly #open = new Map<string, { readonly session: Session; readonly held: HeldInputs }>();
   readonly #states = new Map<string, FloatTensor>();
   #gates: readonly number[] | undefined;
@@ -53,13 +57,18 @@ export class TrainingSession {
   constructor(
     model: LoadedModel,
     networks: { readonly unet: TrainedNetwork; readonly text: TrainedNetwork | undefined },
-    { balance, judge }: { readonly balance: number; readonly judge?: Judge | undefined },
+    {
+      balance,
+      judge,
+      tokens = clipTokens(model),
+    }: { readonly balance: number; readonly judge?: Judge | undefined; readonly tokens?: TokensOf },
   ) {
     this.#model = model;
     this.#unet = networks.unet;
     this.#text = networks.text;
     this.#balance = balance;
     this.#judge = judge;
+    this.#tokens = tokens;
   }
 
   /** Mean gate of each expert over groups and batch in the last step. */
@@ -192,13 +201,15 @@ export class TrainingSession {
     this.#open.set(key, opened);
     return opened;
   }
+}
 
-  /** Token ids [B, 77]: the first chunk of each caption. */
-  #tokens(captions: readonly string[]): IntTensor {
-    const { padToken } = this.#model.checkpoint.textEncoder;
+/** CLIP's own: the first chunk of each caption, [B, 77]. */
+function clipTokens({ checkpoint }: LoadedModel): TokensOf {
+  const { padToken } = checkpoint.textEncoder;
+  return (captions) => {
     const chunks = captions.map((caption) => tokenChunks(caption, clipTokenizer(), { padToken })[0]!.tokens);
     return intTensor([chunks.length, chunks[0]!.length], chunks.flat());
-  }
+  };
 }
 
 function data(tensor: Tensor | undefined): Float32Array {

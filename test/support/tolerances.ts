@@ -155,6 +155,11 @@ export const trainingTolerance = {
   // Relative L2 error of parameters after each of twenty updates: moments are float32 on both sides, what is between them float64
   // on ours. Measured 1e-7.
   optimizer: 1e-6,
+  // Relative error of the loss of each of twenty updates: float32 through network, gradient and update. Measured 2e-7 to 2e-6.
+  loss: 1e-5,
+  // Relative error of a parameter after them: an update of Adam does not shrink with the gradient, so where a gradient is as small
+  // as rounding, its sign decides. Measured 2e-5, with a LoRA's first gradients 2e-4.
+  parameters: 1e-3,
 } as const;
 
 /** The clip loss in training on the bundled model. */
