@@ -4,7 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import type { GenerateEvent, GenerateSettings } from '../contract/generation.ts';
-import { writeLora, type LoraLayer } from '../formats/lora-write.ts';
+import { kohyaBoolean, writeLora, type LoraLayer } from '../formats/lora-write.ts';
 import { decodePicture } from '../formats/png.ts';
 import { compress, type WeightedLayer } from '../mole/compress.ts';
 import type { Expert, LowRank } from '../mole/expert.ts';
@@ -50,7 +50,7 @@ export function bakedMetadata(mixture: Mixture, model: LoadedModel, output: stri
   return {
     ss_output_name: title,
     ss_sd_model_name: model.checkpoint.name,
-    ...(version === undefined ? {} : { ss_base_model_version: version, ss_v2: String(family === 'sd2') }),
+    ...(version === undefined ? {} : { ss_base_model_version: version, ss_v2: kohyaBoolean(family === 'sd2') }),
     'modelspec.title': title,
     'mole.baked': JSON.stringify(mixture.record ?? {}),
   };

@@ -5,7 +5,7 @@ import { basename } from 'node:path';
 import { generateRequestSchema } from '../contract/generation.ts';
 import type { TrainEvent, TrainLoraSettings } from '../contract/training.ts';
 import { trainingSchedule } from '../diffusion/noise-schedule.ts';
-import { writeLora } from '../formats/lora-write.ts';
+import { kohyaBoolean, writeLora } from '../formats/lora-write.ts';
 import { adamDefaults, type Arrays } from '../training/optimizer.ts';
 import type { LossAndGradient } from '../training/trainer.ts';
 import type { JobContext } from './engine.ts';
@@ -161,12 +161,14 @@ function metadata(
 ): Readonly<Record<string, string>> {
   const name = basename(settings.output).replace(/\.safetensors$/i, '');
   const { family, scheduler } = model.checkpoint;
-  const versions = {
-    sd1: 'sd_v1',
-    sd2: scheduler.predictionType === 'v_prediction' ? 'sd_v2_768_v' : 'sd_v2',
+  const v = scheduler.predictionType === 'v_prediction';
+  // As kohya's get_model_version_str_for_sd1_sd2 and sai_model_spec.py name them.
+  const versions = { sd1: 'sd_v1', sd2: v ? 'sd_v2_v' : 'sd_v2', custom: undefined };
+  const architectures = {
+    sd1: 'stable-diffusion-v1/lora',
+    sd2: v ? 'stable-diffusion-v2-768-v/lora' : 'stable-diffusion-v2-512/lora',
     custom: undefined,
   };
-  const architectures = { sd1: 'stable-diffusion-v1/lora', sd2: 'stable-diffusion-v2-768-v/lora', custom: undefined };
   const tags: Record<string, number> = Object.create(null) as Record<string, number>;
   for (const { caption } of images) {
     for (const tag of caption.split(',').map((part) => part.trim())) if (tag !== '') tags[tag] = (tags[tag] ?? 0) + 1;
@@ -176,7 +178,7 @@ function metadata(
     ss_output_name: name,
     ss_sd_model_name: model.checkpoint.name,
     ss_base_model_version: versions[family],
-    ss_v2: String(family === 'sd2'),
+    ss_v2: kohyaBoolean(family === 'sd2'),
     ss_num_train_images: String(images.length),
     ss_batch_size_per_device: String(batch),
     ss_gradient_accumulation_steps: String(accumulate),

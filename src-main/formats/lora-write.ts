@@ -23,6 +23,9 @@ export function kohyaKey({ network, name }: Pick<LoraLayer, 'network' | 'name'>)
   return `${network === 'unet' ? 'lora_unet' : 'lora_te'}_${name.replaceAll('.', '_')}`;
 }
 
+/** A boolean of the metadata as Python prints it: kohya writes `ss_v2` so, and AUTOMATIC1111 compares it with "True". */
+export const kohyaBoolean = (value: boolean): string => (value ? 'True' : 'False');
+
 /**
  * Writes `layers` and returns the path the file got; layers of rank 0 are left out. Values beyond float16's range (65504)
  * would become infinite: a RangeError names the layer. Throws WriteError when the disk refuses.
