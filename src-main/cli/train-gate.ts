@@ -57,6 +57,7 @@ export const trainGateCommand: Command = {
     ...trainingFlags,
   },
   notes: [
+    'The clip loss looks at the picture that each prediction amounts to, in the less noisy half of the timesteps: near to its caption and to its reference. It decodes in every update, which takes about 5 GB more at 512x512 with --batch 1.',
     'Ctrl-C stops after the present update and writes the best gate so far; the same command with --resume goes on.',
   ],
   examples: [

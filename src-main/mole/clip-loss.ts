@@ -107,9 +107,9 @@ export function x0Factors(
 function embedLatents(b: GraphBuilder, x0: Value, { vae, clip, attention }: ClipSight): Value {
   const network = { builder: b, layers: plainLayers, attention };
   const latent = b.Mul(x0, b.constant(1 / vae.config.scalingFactor));
-  const image = b.scope('vae', () => decoded({ ...network, ref: vae.ref }, latent, vae.config));
+  const image = decoded({ ...network, ref: vae.ref }, latent, vae.config);
   const seen = seenByClip(b, image, clip.config.vision.imageSize, clip.normalisation);
-  return b.scope('clip', () => imageEmbeds({ ...network, ref: clip.ref }, seen, clip.config));
+  return imageEmbeds({ ...network, ref: clip.ref }, seen, clip.config);
 }
 
 /**

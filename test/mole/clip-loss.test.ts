@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, it } from 'vitest';
 import { gradientOutput, withGradient } from '../../src-main/autodiff/gradient.ts';
+import { withRecomputation } from '../../src-main/autodiff/recompute.ts';
 import { readSafetensorsHeader } from '../../src-main/formats/safetensors.ts';
 import { GraphBuilder } from '../../src-main/graph/builder.ts';
 import type { Graph } from '../../src-main/graph/ir.ts';
@@ -82,10 +83,12 @@ describe('the clip loss', () => {
   });
 
   it.each([
-    ['epsilon', 'fused'],
-    ['epsilon', 'plain'],
-    ['v_prediction', 'fused'],
-  ] as const)('and its gradient are those of torch autograd: %s, attention %s', async (kind, attention) => {
+    ['epsilon', 'fused', 'kept'],
+    ['epsilon', 'plain', 'kept'],
+    ['v_prediction', 'fused', 'kept'],
+    ['v_prediction', 'fused', 'computed twice'],
+  ] as const)('and its gradient are those of torch autograd: %s, attention %s, activations %s', async (...wanted) => {
+    const [kind, attention, activations] = wanted;
     const factors = Array.from(witness('alpha_bar').data, (alphaBar) => x0Factors(alphaBar, kind));
     const column = (numbers: readonly number[]) => floatTensor([2, 1, 1, 1], Float32Array.from(numbers));
     const feeds = {
@@ -98,7 +101,8 @@ describe('the clip loss', () => {
     };
     const graph = bindSizes(clipJudge(sight(attention), { global: 1, local: 0.5 }), { B: 2 });
     const withRespectTo = [judgeNames.prediction];
-    const found = await run(withGradient(graph, { of: [{ output: judgeNames.loss }], withRespectTo }), feeds);
+    const gradientGraph = withGradient(graph, { of: [{ output: judgeNames.loss }], withRespectTo });
+    const found = await run(activations === 'kept' ? gradientGraph : withRecomputation(gradientGraph), feeds);
     const losses = [judgeNames.loss, judgeNames.global, judgeNames.local].map((name) => found[name]!.data[0]!);
     expect(relativeError(losses, witness(`${kind}_losses`).data)).toBeLessThan(networkTolerance.clip);
     const gradient = found[gradientOutput(judgeNames.prediction)]!.data;
