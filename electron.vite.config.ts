@@ -1,6 +1,8 @@
-// Builds what Node and Electron load into out/: the command line and the engine process.
-// Dependencies stay external (onnxruntime-node and sharp carry native code); entries keep their own file.
+// Builds what Node and Electron load into out/: the command line, the engine process, the desktop's main process and preload
+// script, and the interface in Svelte. Dependencies stay external (onnxruntime-node and sharp carry native code); entries keep
+// their own file.
 import { resolve } from 'node:path';
+import { svelte } from '@sveltejs/vite-plugin-svelte';
 import { defineConfig } from 'electron-vite';
 
 // electron-vite asks the electron package for its version, which the command line does without.
@@ -16,6 +18,8 @@ export default defineConfig({
       sourcemap: true,
       lib: {
         entry: {
+          main: source('main.ts'),
+          start: source('start.ts'),
           atelier: source('cli/atelier.ts'),
           engine: source('engine/engine-process.ts'),
           probe: source('engine/probe-process.ts'),
@@ -23,6 +27,25 @@ export default defineConfig({
         formats: ['es'],
       },
       rollupOptions: { output: { entryFileNames: '[name].js', chunkFileNames: 'chunks/[name]-[hash].js' } },
+    },
+  },
+  preload: {
+    build: {
+      outDir: 'out/preload',
+      // A sandboxed preload script is one CommonJS file.
+      lib: { entry: source('preload.ts'), formats: ['cjs'] },
+      rollupOptions: { output: { entryFileNames: '[name].cjs' } },
+    },
+  },
+  renderer: {
+    root: 'src-renderer',
+    base: './',
+    plugins: [svelte({ configFile: false, compilerOptions: { runes: true } })],
+    build: {
+      outDir: 'out/renderer',
+      target: 'chrome120',
+      minify: true,
+      rollupOptions: { input: resolve(import.meta.dirname, 'src-renderer/index.html') },
     },
   },
 });

@@ -33,10 +33,24 @@ const allowedImports: Readonly<Record<string, readonly string[]>> = {
     'contract',
   ],
   client: ['contract'],
-  cli: ['client', 'contract'],
-  serve: ['client', 'contract'],
-  desktop: ['client', 'contract'],
+  host: ['client', 'contract'],
+  serve: ['host', 'client', 'contract'],
+  desktop: ['host', 'client', 'contract'],
+  cli: ['serve', 'client', 'contract'],
 };
+
+/** The same for the interface: folder or file of src-renderer -> what it may import, `types` being the contract's types alone. */
+const rendererImports: Readonly<Record<string, readonly string[]>> = {
+  'strings.ts': ['types'],
+  'bridge.ts': ['types', 'contract'],
+  state: ['bridge.ts', 'strings.ts', 'types', 'contract'],
+  components: ['strings.ts', 'types'],
+  views: ['state', 'components', 'strings.ts', 'types'],
+  'App.svelte': ['views', 'state', 'components', 'strings.ts'],
+  'main.ts': ['App.svelte', 'styles'],
+};
+/** Files of the contract that import no package, so that the interface may use their values. */
+const plainContract: readonly string[] = ['contract/json-bytes.ts', 'contract/failure.ts'];
 
 /** package -> the only files that may import it. */
 const doors: Readonly<Record<string, (file: string) => boolean>> = {
@@ -64,6 +78,17 @@ const relativeImports = (file: string): string[] =>
         .join('/'),
     );
 
+const rendererRoot = resolve(import.meta.dirname, '../src-renderer');
+const rendererFiles = readdirSync(rendererRoot, { recursive: true, encoding: 'utf8' })
+  .filter((file) => /\.(ts|svelte)$/.test(file))
+  .map((file) => file.split(sep).join('/'));
+const rendererText = (file: string): string => readFileSync(join(rendererRoot, file), 'utf8');
+const importsOfRenderer = (file: string): readonly { readonly specifier: string; readonly typesOnly: boolean }[] =>
+  [...rendererText(file).matchAll(/import\s+(type\s)?(?:[^'";]*?\sfrom\s+)?['"](\.[^'"]+)['"]/g)].map((match) => ({
+    specifier: match[2]!,
+    typesOnly: match[1] !== undefined,
+  }));
+
 describe('the import table', () => {
   it.each(files.filter((file) => file.includes('/')))('%s imports only what its layer may', (file) => {
     const layer = file.split('/')[0]!;
@@ -73,6 +98,31 @@ describe('the import table', () => {
       const targetLayer = target.split('/')[0]!;
       expect([layer, ...may!], `${file} imports ${target}`).toContain(targetLayer);
     }
+  });
+
+  it.each(rendererFiles)('src-renderer/%s imports only what its layer may', (file) => {
+    const layer = file.split('/')[0]!;
+    const may = rendererImports[layer];
+    expect(may, `src-renderer/${layer} is not in the import table of test/architecture.test.ts`).toBeDefined();
+    for (const { specifier, typesOnly } of importsOfRenderer(file)) {
+      const target = relative(rendererRoot, resolve(rendererRoot, dirname(file), specifier))
+        .split(sep)
+        .join('/');
+      const [, contractFile] = /^\.\.\/src-main\/(contract\/.*)$/.exec(target) ?? [];
+      if (contractFile === undefined) {
+        expect([layer, ...may!], `${file} imports ${target}`).toContain(target.split('/')[0]!);
+      } else if (typesOnly) {
+        expect(may, `${file} imports ${target}`).toContain('types');
+      } else {
+        expect(may, `${file} imports values of ${target}`).toContain('contract');
+        expect(plainContract).toContain(contractFile);
+      }
+    }
+  });
+
+  it('only the bridge reads window.mole', () => {
+    const readers = rendererFiles.filter((file) => /window\.mole|new WebSocket/.test(rendererText(file)));
+    expect(readers).toEqual(['bridge.ts']);
   });
 
   it.each(Object.entries(doors))('%s has one door', (name, isDoor) => {

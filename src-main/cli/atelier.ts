@@ -13,6 +13,7 @@ import { generateCommand } from './generate.ts';
 import { inspectCommand } from './inspect.ts';
 import { networkCommand } from './network.ts';
 import { recipeCommand } from './recipe.ts';
+import { serveCommand } from './serve.ts';
 import { Terminal } from './terminal.ts';
 import { trainGateCommand } from './train-gate.ts';
 import { trainLoraCommand } from './train-lora.ts';
@@ -20,6 +21,7 @@ import { tolerateClosedPipes, write } from './write.ts';
 
 const commands: readonly Command[] = [
   generateCommand,
+  serveCommand,
   trainGateCommand,
   trainLoraCommand,
   bakeCommand,
@@ -44,6 +46,7 @@ function mainHelp(): string {
     '',
     'Examples:',
     '  atelier demo',
+    '  atelier serve',
     '  atelier generate --prompt "a red apple, noto style" --seed 7',
     '  atelier train-lora --images drawings --trigger inkstyle --out ink.safetensors',
     '  atelier inspect model.safetensors',

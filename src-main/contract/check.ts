@@ -18,8 +18,15 @@ export function checkParams<Name extends MethodName>(
 ): z.output<(typeof methodSchemas)[Name]> {
   const parsed = methodSchemas[method].safeParse(params);
   if (parsed.success) return parsed.data as z.output<(typeof methodSchemas)[Name]>;
-  const sentences = parsed.error.issues.slice(0, 5).flatMap((issue) => explainIssue(issue, params, fieldName));
-  throw new FailureError({ kind: 'bad-request', message: sentences.join(' ') });
+  throw new FailureError({ kind: 'bad-request', message: explainIssues(parsed.error, params, fieldName) });
+}
+
+/** What is wrong with `params`, in sentences: at most five of them. */
+export function explainIssues(error: z.ZodError, params: unknown, fieldName: FieldName = (path) => path): string {
+  return error.issues
+    .slice(0, 5)
+    .flatMap((issue) => explainIssue(issue, params, fieldName))
+    .join(' ');
 }
 
 /** One sentence per wrong field of one issue. */

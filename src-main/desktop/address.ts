@@ -1,0 +1,29 @@
+// The app's own address, atelier://app/: the built interface and pictures by id, with the same containment and the same
+// headers as over HTTP. file:// is never used.
+import { protocol, session } from 'electron';
+import { fileForWindow, securityHeaders } from '../host/files-for-windows.ts';
+import type { PictureShelf } from '../host/picture-shelf.ts';
+
+const scheme = 'atelier';
+export const appOrigin = `${scheme}://app`;
+
+/** Must be called before the app is ready. */
+export function declareAddress(): void {
+  protocol.registerSchemesAsPrivileged([
+    { scheme, privileges: { standard: true, secure: true, supportFetchAPI: true, codeCache: true } },
+  ]);
+}
+
+/** Answers the address from the built interface in `rendererFolder` and the pictures of `shelf`. */
+export function answerAddress(rendererFolder: string, shelf: PictureShelf): void {
+  session.defaultSession.protocol.handle(scheme, async (request) => {
+    const url = new URL(request.url);
+    const file =
+      url.host === 'app' && request.method === 'GET'
+        ? await fileForWindow(url.pathname, rendererFolder, shelf)
+        : undefined;
+    if (file === undefined) return new Response('There is nothing at this address.\n', { status: 404 });
+    const headers = { ...securityHeaders, 'Content-Type': file.type };
+    return new Response(new Uint8Array(file.bytes), { headers });
+  });
+}

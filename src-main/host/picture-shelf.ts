@@ -1,0 +1,24 @@
+// Finished pictures by id: a window asks for an id, and only what the queue has drawn has one. An id is 122 random bits, so
+// it cannot be guessed, and it names nothing but its picture.
+import { randomUUID } from 'node:crypto';
+import { basename } from 'node:path';
+import type { FinishedPicture } from '../contract/generation.ts';
+import type { WindowPicture } from '../contract/window.ts';
+
+export class PictureShelf {
+  readonly #pathOfId = new Map<string, string>();
+  readonly #idOfPath = new Map<string, string>();
+
+  /** The picture as a window knows it; the same picture keeps its id. */
+  put({ path, ...rest }: FinishedPicture): WindowPicture {
+    const id = this.#idOfPath.get(path) ?? randomUUID();
+    this.#idOfPath.set(path, id);
+    this.#pathOfId.set(id, path);
+    return { id, name: basename(path), ...rest };
+  }
+
+  /** Where the picture lies; undefined for an id that was never given. */
+  pathOf(id: string): string | undefined {
+    return this.#pathOfId.get(id);
+  }
+}
