@@ -148,7 +148,7 @@ export const strings = {
     remove: (name: string): string => `Remove ${name}`,
     details: (name: string): string => `Report card of ${name}`,
     fits: (matched: number, total: number): string =>
-      matched === total ? `all ${total} layers fit` : `${matched} of ${total} layers fit`,
+      matched === total ? `${total} layers` : `${matched} of ${total} layers fit`,
     rank: (least: number, most: number): string => (least === most ? `rank ${least}` : `rank ${least} to ${most}`),
     insertTrigger: (word: string): string => `Add “${word}” to the prompt`,
     alreadyThere: (name: string): string => `${name} is in the stack already.`,

@@ -60,5 +60,5 @@ export default tseslint.config(
       ],
     },
   },
-  { files: ['test/**/*.js'], extends: [tseslint.configs.disableTypeChecked] },
+  { files: ['test/**/*.{js,mjs}'], extends: [tseslint.configs.disableTypeChecked] },
 );

@@ -1,9 +1,9 @@
 // Waiting for what another process does.
 
-/** Resolves when `condition` holds; throws after 10 s, naming `what`. */
-export async function until(what: string, condition: () => boolean): Promise<void> {
+/** Resolves when `condition` holds; throws after `seconds`, naming `what`. */
+export async function until(what: string, condition: () => boolean, seconds = 10): Promise<void> {
   for (let tries = 0; !condition(); tries++) {
-    if (tries > 1000) throw new Error(`Waited 10 s in vain: ${what}.`);
+    if (tries > 100 * seconds) throw new Error(`Waited ${seconds} s in vain: ${what}.`);
     await sleep(10);
   }
 }
