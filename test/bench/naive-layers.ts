@@ -40,7 +40,10 @@ export function naiveLayers(graph: ExpertGraph, experts: Layers): LayerFactory {
     let gate = gates.get(group.name);
     if (gate === undefined) {
       const means = group.readers.map((reader) => {
-        const all = b.Concat(full(b, x, reader).map((e) => b.Unsqueeze(e, [1])), 1); // [B, N, ...]
+        const all = b.Concat(
+          full(b, x, reader).map((e) => b.Unsqueeze(e, [1])),
+          1,
+        ); // [B, N, ...]
         return reader.kind === 'conv' ? b.ReduceMean(all, [3, 4], false) : b.ReduceMean(all, [2], false); // [B, N, out]
       });
       const features = b.Reshape(b.Concat(means, 2), [0, experts.length * group.width]);
@@ -49,7 +52,11 @@ export function naiveLayers(graph: ExpertGraph, experts: Layers): LayerFactory {
       gate = b.Softmax(b.MatMul(b.Div(features, norm), b.constant(e.data, e.shape)));
       gates.set(group.name, gate);
     }
-    const parts = b.Split(gate, experts.map(() => 1), 1); // N times [B, 1]
+    const parts = b.Split(
+      gate,
+      experts.map(() => 1),
+      1,
+    ); // N times [B, 1]
     return full(b, x, module).reduce((sum, e, i) => {
       const weight = module.kind === 'conv' ? b.Unsqueeze(parts[i]!, [2, 3]) : b.Unsqueeze(parts[i]!, [2]);
       return b.Add(sum, b.Mul(e, weight));

@@ -6,7 +6,7 @@ The file, data/training/lora-by-atelier.safetensors, was made by (alpha is half 
       --lr 1e-2 --seed 1 --device cpu --out test/golden/data/training/lora-by-atelier.safetensors
 Here StableDiffusionPipeline.load_lora_weights opens it on models/atelier-mini, at strengths 1 and 0.6, and both networks are run.
 torch 2.13.0 (CPU), diffusers 0.42.1, peft 0.21.2, transformers 5.24, float32. Run: python test/golden/trained_lora.py
-Writes data/training/lora-outputs.safetensors.
+Writes data/training/lora-outputs.safetensors. To be run again, with the command above, whenever models/atelier-mini changes.
 """
 import pathlib
 
