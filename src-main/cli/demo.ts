@@ -1,17 +1,34 @@
-// `atelier demo`: the main job on a fresh machine. Draws a few pictures with the bundled model at fixed seeds, and one
-// sheet with all of them, and says where they are.
+// `atelier demo`: the main job on a fresh machine. Draws with the bundled model at fixed seeds, then with its LoRAs, mixed in
+// every way side by side, and says where the sheets are.
 import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { generateWithRetry } from '../client/generate-with-retry.ts';
-import type { DeviceChoice, FinishedPicture } from '../contract/generation.ts';
-import { UsageError } from './arguments.ts';
-import { bundledModel } from './bundled-model.ts';
+import type { MixRequest } from '../contract/experts.ts';
+import type { DeviceChoice, FinishedPicture, GenerateRequest } from '../contract/generation.ts';
+import { UsageError, type ParsedArguments } from './arguments.ts';
+import { bundledExperts, bundledModel } from './bundled-model.ts';
 import type { Command } from './command.ts';
 import { showTime } from './progress.ts';
 
-/** Prompts and seeds of the sheet, from models/recipe/prompts-32.json. */
-const pictures: readonly { readonly prompt: string; readonly seed: number }[] = [
+interface PlannedPicture {
+  readonly prompt: string;
+  readonly seed: number;
+  /** On the sheet; the prompt where undefined. */
+  readonly label?: string;
+  readonly mix?: MixRequest;
+}
+
+interface Sheet {
+  readonly name: string;
+  readonly columns: number;
+  readonly steps: number;
+  readonly cfg: number;
+  readonly pictures: readonly PlannedPicture[];
+}
+
+/** Prompts and seeds of the first sheet, from models/recipe/prompts-32.json. */
+const plain: readonly PlannedPicture[] = [
   { prompt: 'a dog, noto style', seed: 100 },
   { prompt: 'a red apple, noto style', seed: 108 },
   { prompt: 'a rainbow, twemoji style', seed: 119 },
@@ -28,21 +45,50 @@ const sheetFileSchema = z.object({
   columns: z.number().int().default(8),
   prompts: z.array(z.object({ prompt: z.string(), seed: z.number().int() })).min(1),
 });
-type SheetPlan = z.output<typeof sheetFileSchema>;
 
 /** The sheet of a JSON file: { steps, cfg, columns, prompts: [{ prompt, seed }] }. Throws UsageError naming the file. */
-function readPlan(path: string): SheetPlan {
+function readSheet(path: string): Sheet {
   try {
-    return sheetFileSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
+    const { prompts, ...rest } = sheetFileSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
+    return { name: 'sheet', ...rest, pictures: prompts };
   } catch (error) {
     const why = error instanceof z.ZodError ? z.prettifyError(error) : (error as Error).message;
     throw new UsageError(`${path} is not a list of prompts with seeds: ${why}`);
   }
 }
 
+/**
+ * The second sheet: a subject and a style that the base model has never seen, from two LoRAs, mixed in every way. Each row has
+ * one prompt and one seed; the third expert of the gate is masked, not retrained away.
+ */
+function mixSheet(): Sheet {
+  const { fox, ink, sketch, gate } = bundledExperts();
+  const row = (style: 'ink' | 'sketch', seed: number): readonly PlannedPicture[] => {
+    const prompt = `a fox, ${style} style`;
+    const [subject, own] = [{ path: fox }, { path: style === 'ink' ? ink : sketch }];
+    const other = { path: style === 'ink' ? sketch : ink, muted: true };
+    const picture = (label: string, mix?: MixRequest): PlannedPicture => ({
+      prompt,
+      seed,
+      label,
+      ...(mix === undefined ? {} : { mix }),
+    });
+    return [
+      picture(`${prompt}: no LoRA`),
+      picture('fox LoRA', { experts: [subject] }),
+      picture(`${style} LoRA`, { experts: [own] }),
+      picture('both, plain sum', { experts: [subject, own], mode: 'sum' }),
+      picture('both, normalised', { experts: [subject, own], mode: 'normalised' }),
+      picture('both, MoLE gates', { experts: [subject, own, other], mode: 'mole', gate }),
+    ];
+  };
+  const pictures = [...row('ink', 7), ...row('sketch', 7)];
+  return { name: 'experts', columns: 6, steps: 20, cfg: 4, pictures };
+}
+
 export const demoCommand: Command = {
   name: 'demo',
-  summary: 'Draws eight pictures with the bundled model, and a sheet of all of them.',
+  summary: 'Draws with the bundled model, then mixes the bundled LoRAs in every way, each on a labelled sheet.',
   flags: {
     out: { type: 'string', value: 'FOLDER', help: 'where the pictures go (default outputs/demo)' },
     device: { type: 'string', value: 'NAME', help: 'as in atelier generate (default auto)' },
@@ -52,52 +98,62 @@ export const demoCommand: Command = {
   async run({ args, client, terminal, signal }) {
     if (args.positionals.length > 0) throw new UsageError(`demo takes no "${args.positionals.join(' ')}".`);
     const folder = resolve(args.text('out') ?? 'outputs/demo');
-    const model = bundledModel();
-    const device = args.text('device') as DeviceChoice | undefined;
     const file = args.text('prompts');
-    const plan = file === undefined ? { steps: 20, cfg: 5, columns: 4, prompts: pictures } : readPlan(resolve(file));
+    const sheets: readonly Sheet[] =
+      file === undefined
+        ? [{ name: 'sheet', columns: 4, steps: 20, cfg: 5, pictures: plain }, mixSheet()]
+        : [readSheet(resolve(file))];
     const started = Date.now();
-    const finished: { readonly picture: FinishedPicture; readonly prompt: string }[] = [];
-    for (const [i, { prompt, seed }] of plan.prompts.entries()) {
-      terminal.note(`${i + 1}/${plan.prompts.length}  ${prompt}`);
-      const result = await generateWithRetry(
-        client,
-        {
-          model,
-          prompt,
-          seed,
-          steps: plan.steps,
-          cfgScale: plan.cfg,
-          ...(device === undefined ? {} : { device }),
-          output: { folder, pattern: '[seed]-[prompt_words]' },
-        },
-        {
+    const drawn: FinishedPicture[] = [];
+    const paths: string[] = [];
+    for (const sheet of sheets) {
+      const finished: { readonly path: string; readonly label: string }[] = [];
+      for (const [i, planned] of sheet.pictures.entries()) {
+        const label = planned.label ?? planned.prompt;
+        terminal.note(`${i + 1}/${sheet.pictures.length}  ${label}`);
+        const result = await generateWithRetry(client, requestOf(planned, sheet, folder, args), {
           signal,
           onEvent: (event) => {
             terminal.event(event);
           },
-        },
-      );
-      for (const picture of result.pictures) {
-        finished.push({ picture, prompt });
-        terminal.print(picture.path);
+        });
+        for (const picture of result.pictures) {
+          drawn.push(picture);
+          finished.push({ path: picture.path, label });
+          terminal.print(picture.path);
+        }
+        if (drawn.length === 1 && result.last !== undefined) terminal.note(result.last.deviceReason);
       }
-      if (i === 0 && result.last !== undefined) terminal.note(result.last.deviceReason);
+      const output = join(folder, `${sheet.name}.png`);
+      const { path } = await client.request(
+        'sheet',
+        { pictures: finished, columns: sheet.columns, output },
+        { signal },
+      );
+      paths.push(path);
+      terminal.print(path);
     }
-    const sheet = await client.request(
-      'sheet',
-      {
-        pictures: finished.map(({ picture, prompt }) => ({ path: picture.path, label: prompt })),
-        columns: plan.columns,
-        output: join(folder, 'sheet.png'),
-      },
-      { signal },
-    );
-    terminal.result({ pictures: finished.map(({ picture }) => picture), sheet: sheet.path });
-    terminal.print(sheet.path);
-    terminal.note(
-      `${finished.length} pictures in ${showTime(Date.now() - started)}; the last one above is the sheet of all.`,
-    );
+    terminal.result({ pictures: drawn, sheets: paths });
+    terminal.note(`${drawn.length} pictures in ${showTime(Date.now() - started)}. Look at ${paths.join(' and ')}.`);
     return undefined;
   },
 };
+
+function requestOf(
+  { prompt, seed, mix }: PlannedPicture,
+  { steps, cfg }: Sheet,
+  folder: string,
+  args: ParsedArguments,
+): GenerateRequest & { readonly seed: number } {
+  const device = args.text('device') as DeviceChoice | undefined;
+  return {
+    model: bundledModel(),
+    prompt,
+    seed,
+    steps,
+    cfgScale: cfg,
+    ...(mix === undefined ? {} : { mix }),
+    ...(device === undefined ? {} : { device }),
+    output: { folder, pattern: '[seed]-[prompt_words]' },
+  };
+}

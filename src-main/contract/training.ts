@@ -20,7 +20,7 @@ const common = {
   vae: z.string().optional(),
   /** Folders and picture files; a caption lies beside a picture as `<name>.txt`. */
   images: z.array(z.string().min(1)).max(10_000).default([]),
-  /** Caption of pictures without one of their own. */
+  /** Caption of pictures without one of their own; `[name]` stands for the picture's file name. */
   caption: z.string().max(2000).optional(),
   /** Pixels of the shorter side that pictures are scaled and cropped to; the model's own size where undefined. */
   resolution: z.number().int().min(64).max(2048).optional(),
