@@ -9,7 +9,9 @@ const here = dirname(fileURLToPath(import.meta.url));
 const root = resolve(here, '../..');
 const scratch = mkdtempSync(join(tmpdir(), 'atelier-pictures-'));
 const demo = (...args) =>
-  execFileSync(process.execPath, [join(root, 'out/main/atelier.js'), 'demo', '--out', scratch, ...args], { stdio: 'inherit' });
+  execFileSync(process.execPath, [join(root, 'out/main/atelier.js'), 'demo', '--out', scratch, ...args], {
+    stdio: 'inherit',
+  });
 try {
   demo();
   copyFileSync(join(scratch, 'experts.png'), join(here, 'experts.png'));
