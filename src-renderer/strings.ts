@@ -137,7 +137,7 @@ export const strings = {
     removeGate: 'Remove the gate',
     gateFor: (names: string): string => `Trained for ${names}`,
     on: (name: string): string => `${name} speaks`,
-    solo: (name: string): string => `Only ${name}`,
+    solo: (name: string): string => `Solo ${name}`,
     soloShort: 'Solo',
     weight: 'Weight',
     weightOf: (name: string): string => `Weight of ${name}`,

@@ -9,7 +9,12 @@ export default tseslint.config(
   {
     languageOptions: {
       parserOptions: {
-        project: ['./src-main/tsconfig.json', './src-renderer/tsconfig.json', './test/tsconfig.json'],
+        project: [
+          './src-main/tsconfig.json',
+          './src-renderer/tsconfig.json',
+          './test/tsconfig.json',
+          './test/app/tsconfig.json',
+        ],
         extraFileExtensions: ['.svelte'],
         tsconfigRootDir: `${import.meta.dirname}/..`,
       },
