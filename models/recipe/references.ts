@@ -54,15 +54,15 @@ const [references, judged] = [join(values.gate, 'references'), join(values.gate,
 for (const folder of [values.out, references, judged]) rmSync(folder, { recursive: true, force: true });
 
 /** A third of a few drawings judge the gate; the others train it. */
-function share(chosen: Drawing[], caption: (drawing: Drawing) => string): void {
+function share(name: string, chosen: Drawing[], caption: (drawing: Drawing) => string): void {
   const few = spread(chosen, experts.gateDrawings);
   const others = few.filter((_, i) => i % 3 === 2);
   put(
-    references,
+    join(references, name),
     few.filter((drawing) => !others.includes(drawing)),
     caption,
   );
-  put(judged, others, caption);
+  put(join(judged, name), others, caption);
 }
 
 for (const { name, set, drawings: count } of experts.styles) {
@@ -72,13 +72,13 @@ for (const { name, set, drawings: count } of experts.styles) {
   const chosen = spread(known, count);
   const caption = ({ captions }: Drawing): string => `${captions.plain[1]!}, ${name} style`;
   put(join(values.out, name), chosen, caption);
-  share(chosen, caption);
+  share(name, chosen, caption);
 }
 for (const { name, sets } of experts.subjects) {
   const chosen = drawings.filter(({ style, subject }) => subject === name && sets.includes(style));
   if (chosen.some(({ split }) => split !== 'heldout-subject')) throw new Error(`${name} is no held-out subject.`);
   const caption = ({ captions, style }: Drawing): string => `${captions.plain[1]!}, ${style} style`;
   put(join(values.out, name), chosen, caption);
-  share(chosen, caption);
+  share(name, chosen, caption);
 }
 console.log(`${values.out}: ${[...experts.styles, ...experts.subjects].map(({ name }) => name).join(', ')}`);

@@ -9,7 +9,6 @@ import type { GateLoss, TrainEvent, TrainGateSettings } from '../contract/traini
 import { trainingSchedule } from '../diffusion/noise-schedule.ts';
 import type { GateSpec } from '../mole/gate.ts';
 import { floatTensor } from '../tensor/tensor.ts';
-import { adamDefaults } from '../training/optimizer.ts';
 import type { CurvePoint } from '../training/trainer.ts';
 import { ClipJudge, judgedTimesteps } from './clip-judge.ts';
 import { encodePrompts } from './encode-prompt.ts';
@@ -22,7 +21,7 @@ import { Mixture } from './mixture.ts';
 import { openClip, type OpenedClip } from './open-clip.ts';
 import { drawBatch, type TrainingBatch } from './training-batch.ts';
 import { loadTrainingImages, type TrainingImage } from './training-images.ts';
-import { runTraining, type TrainingOutcome } from './training-run.ts';
+import { runTraining, trainingOptions, type TrainingOutcome } from './training-run.ts';
 import { sampler, type Sample } from './training-samples.ts';
 import { TrainingSession } from './training-session.ts';
 
@@ -100,15 +99,7 @@ export async function trainGate(
         seed: settings.seed,
         resume: settings.resume,
         saveEvery: settings.saveEvery,
-        options: {
-          steps: settings.steps,
-          learningRate: settings.learningRate ?? learningRates[settings.form],
-          warmup: settings.warmup,
-          accumulate: settings.accumulate,
-          clip: 1,
-          adam: { ...adamDefaults, weightDecay: settings.optimizer === 'adamw' ? settings.weightDecay : 0 },
-          earlyStop: settings.earlyStop ? { window: 50, atLeast: 0.002 } : undefined,
-        },
+        options: trainingOptions(settings, settings.learningRate ?? learningRates[settings.form]),
         parameters: learner.start(),
         differentiate: async (parameters, random) => {
           context.signal.throwIfAborted();

@@ -6,7 +6,7 @@ import { generateRequestSchema } from '../contract/generation.ts';
 import type { TrainEvent, TrainLoraSettings } from '../contract/training.ts';
 import { trainingSchedule } from '../diffusion/noise-schedule.ts';
 import { kohyaBoolean, writeLora } from '../formats/lora-write.ts';
-import { adamDefaults, type Arrays } from '../training/optimizer.ts';
+import type { Arrays } from '../training/optimizer.ts';
 import type { LossAndGradient } from '../training/trainer.ts';
 import type { JobContext } from './engine.ts';
 import { generateImage } from './generate-image.ts';
@@ -15,7 +15,7 @@ import { LoraLearner } from './lora-learner.ts';
 import { Mixture } from './mixture.ts';
 import { drawBatch } from './training-batch.ts';
 import { loadTrainingImages, type TrainingImage } from './training-images.ts';
-import { runTraining, type TrainingOutcome } from './training-run.ts';
+import { runTraining, trainingOptions, type TrainingOutcome } from './training-run.ts';
 import { sampler, type Sample } from './training-samples.ts';
 import { TrainingSession } from './training-session.ts';
 
@@ -68,15 +68,7 @@ export async function trainLora(
         seed,
         resume: settings.resume,
         saveEvery: settings.saveEvery,
-        options: {
-          steps: settings.steps,
-          learningRate,
-          warmup: settings.warmup,
-          accumulate: settings.accumulate,
-          clip: 1,
-          adam: { ...adamDefaults, weightDecay: settings.optimizer === 'adamw' ? settings.weightDecay : 0 },
-          earlyStop: settings.earlyStop ? { window: 50, atLeast: 0.002 } : undefined,
-        },
+        options: trainingOptions(settings, learningRate),
         parameters: learner.start(),
         differentiate: async (parameters, random) => {
           context.signal.throwIfAborted();

@@ -4,12 +4,12 @@
 import { createHash } from 'node:crypto';
 import { stat, unlink } from 'node:fs/promises';
 import { FailureError } from '../contract/failure.ts';
-import type { TrainEvent, TrainResult } from '../contract/training.ts';
+import type { TrainEvent, TrainGateSettings, TrainLoraSettings, TrainResult } from '../contract/training.ts';
 import { readSafetensorsHeader, readTensor } from '../formats/safetensors.ts';
 import { writeSafetensors, type RawTensor } from '../formats/safetensors-write.ts';
 import { TorchGenerator } from '../tensor/random.ts';
 import { floatTensor, intTensor, type FloatTensor, type IntTensor } from '../tensor/tensor.ts';
-import type { Arrays } from '../training/optimizer.ts';
+import { adamDefaults, type Arrays } from '../training/optimizer.ts';
 import {
   startTraining,
   train,
@@ -20,6 +20,28 @@ import {
   type TrainingState,
 } from '../training/trainer.ts';
 import type { JobContext } from './engine.ts';
+
+/** Gradients are clipped to this norm: one strange picture must not throw away what was learnt. */
+const mostGradientNorm = 1;
+/** A run stops early when fifty updates bring the mean loss down by less than 0.2 %. */
+const earlyStop = { window: 50, atLeast: 0.002 };
+
+/** The loop's options, from the fields that every training order has. */
+export function trainingOptions(
+  settings: TrainGateSettings | TrainLoraSettings,
+  learningRate: number,
+): TrainingOptions {
+  const { steps, warmup, accumulate, optimizer, weightDecay } = settings;
+  return {
+    steps,
+    learningRate,
+    warmup,
+    accumulate,
+    clip: mostGradientNorm,
+    adam: { ...adamDefaults, weightDecay: optimizer === 'adamw' ? weightDecay : 0 },
+    earlyStop: settings.earlyStop ? earlyStop : undefined,
+  };
+}
 
 export interface TrainingRun {
   /** What defines the run: a saved state of another order is not resumed. */

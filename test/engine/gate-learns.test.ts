@@ -110,7 +110,7 @@ describe('gates over the bundled fox, ink and sketch', () => {
     { timeout: 300_000 },
     async () => {
       // Fox drawings alone: the style experts only disturb.
-      const images = ['noto', 'twemoji', 'emojione'].map((set) => join(assets, 'references', `${set}-fox.png`));
+      const images = ['noto', 'twemoji', 'emojione'].map((set) => join(assets, 'references/fox', `${set}-fox.png`));
       const wish = { images, steps: 90, learningRate: 0.05, captionDropout: 0 };
       const quietest = async (balance: number): Promise<number> => {
         const { updates } = await trained({ ...wish, balance });
