@@ -48,6 +48,9 @@ export type Mix = CompleteMix['mix'];
 /** Modes in which the order of the stack has a meaning: whose turn is first, whose directions are kept. */
 const ordered: ReadonlySet<MixtureMode> = new Set(['switch', 'np']);
 
+/** Experts kept in memory: more than anyone stacks, and some 40 MB each at rank 16. */
+const mostKept = 64;
+
 /** Trigger words that make a prompt: more say what was in the pictures, not what the expert is. */
 const mostTriggers = 3;
 
@@ -63,8 +66,9 @@ export class ExpertStore {
     const known = this.#experts.get(key);
     if (known !== undefined) return known;
     const opened = await openExpert(path, checkpoint);
-    const expert = await opened.load(signal === undefined ? {} : { signal });
+    // One reading of the file serves the short hash and the expert's own.
     const { short } = await fileHashes(opened.path, signal);
+    const expert = await opened.load(signal === undefined ? {} : { signal });
     const { words } = triggerWords(opened.metadata, await findSidecars(opened.path));
     const loaded = {
       expert: { ...expert, shortHash: short },
@@ -73,6 +77,8 @@ export class ExpertStore {
       ownPrompt: words.length === 0 ? undefined : words.slice(0, mostTriggers).join(', '),
     };
     this.#experts.set(key, loaded);
+    const [oldest] = this.#experts.keys();
+    if (this.#experts.size > mostKept) this.#experts.delete(oldest!);
     return loaded;
   }
 
@@ -87,12 +93,6 @@ export class ExpertStore {
   async closedForm(key: string, compute: () => Promise<readonly Expert[]>): Promise<readonly Expert[]> {
     if (this.#closedForm?.key !== key) this.#closedForm = { key, experts: await compute() };
     return this.#closedForm.experts;
-  }
-
-  /** Forgets all experts, for another model. */
-  clear(): void {
-    this.#experts.clear();
-    this.#closedForm = undefined;
   }
 }
 
