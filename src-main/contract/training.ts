@@ -49,6 +49,8 @@ const common = {
   saveEvery: z.number().int().min(1).max(1_000_000).default(25),
   /** Go on from what an earlier run of the same order saved beside `output`. */
   resume: z.boolean().default(false),
+  /** Keeps fewer activations and computes them again: less memory, more time. */
+  recompute: z.boolean().default(false),
   /** Stop when the loss no longer falls. */
   earlyStop: z.boolean().default(false),
   device: z.enum(deviceChoices).default('auto'),

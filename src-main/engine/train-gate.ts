@@ -20,7 +20,7 @@ import type { LoadedModel } from './loaded-model.ts';
 import { Mixture } from './mixture.ts';
 import { openClip, type OpenedClip } from './open-clip.ts';
 import { drawBatch, type TrainingBatch } from './training-batch.ts';
-import { loadTrainingImages, type TrainingImage } from './training-images.ts';
+import { checkTrainingMemory, loadTrainingImages, type TrainingImage } from './training-images.ts';
 import { runTraining, trainingOptions, type TrainingOutcome } from './training-run.ts';
 import { sampler, type Sample } from './training-samples.ts';
 import { TrainingSession } from './training-session.ts';
@@ -65,6 +65,7 @@ export async function trainGate(
       ? await readImages(settings, loss, model, context, warn)
       : await drawOwnPictures(settings, model, experts, alone, context, availableBytes, warn);
 
+  checkTrainingMemory(images, model, settings, availableBytes);
   const spec: GateSpec = {
     granularity: settings.granularity,
     form: settings.form,
@@ -74,7 +75,11 @@ export async function trainGate(
   const learner = new GateLearner(model, experts, spec, settings.textGates, images);
   const schedule = trainingSchedule(model.checkpoint.scheduler);
   const judge = clip === undefined ? undefined : await ClipJudge.prepare(model, clip, schedule, images, context.signal);
-  const session = new TrainingSession(model, learner.networks(), { balance: settings.balance, judge });
+  const session = new TrainingSession(model, learner.networks(), {
+    balance: settings.balance,
+    recompute: settings.recompute,
+    judge,
+  });
   const drawing =
     clip === undefined ? settings : { ...settings, captionDropout: 0, timesteps: judgedTimesteps(schedule) };
   const record = {

@@ -14,7 +14,7 @@ import type { LoadedModel } from './loaded-model.ts';
 import { LoraLearner } from './lora-learner.ts';
 import { Mixture } from './mixture.ts';
 import { drawBatch } from './training-batch.ts';
-import { loadTrainingImages, type TrainingImage } from './training-images.ts';
+import { checkTrainingMemory, loadTrainingImages, type TrainingImage } from './training-images.ts';
 import { runTraining, trainingOptions, type TrainingOutcome } from './training-run.ts';
 import { sampler, type Sample } from './training-samples.ts';
 import { TrainingSession } from './training-session.ts';
@@ -42,10 +42,11 @@ export async function trainLora(
   const images = await read(settings.images, settings.trigger);
   const prior = settings.priorImages.length === 0 ? undefined : await read(settings.priorImages, undefined);
 
+  checkTrainingMemory(prior === undefined ? images : [...images, ...prior], model, settings, availableBytes);
   const { rank, targets, textEncoder, seed } = settings;
   const alpha = settings.alpha ?? rank;
   const learner = new LoraLearner(model, { rank, alpha, targets, textEncoder, seed });
-  const session = new TrainingSession(model, learner.networks(), { balance: 0 });
+  const session = new TrainingSession(model, learner.networks(), { balance: 0, recompute: settings.recompute });
   const schedule = trainingSchedule(model.checkpoint.scheduler);
   const learningRate = settings.learningRate ?? defaultRate(model);
   const record = {

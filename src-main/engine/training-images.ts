@@ -6,6 +6,7 @@ import { FailureError } from '../contract/failure.ts';
 import { decodePicture, resizeCover, type Picture } from '../formats/png.ts';
 import type { FloatTensor } from '../tensor/tensor.ts';
 import type { LoadedModel } from './loaded-model.ts';
+import { showBytes, trainingActivationBytes } from './memory.ts';
 import { fromPixels } from './pixels.ts';
 
 export interface TrainingImage {
@@ -154,4 +155,33 @@ async function captionOf(path: string, otherwise: string): Promise<string> {
   );
   const name = basename(path, extname(path)).replace(/[-_]+/g, ' ');
   return (text ?? otherwise.replaceAll('[name]', name)).trim().slice(0, longestCaption);
+}
+
+/** Refuses a training that cannot fit before anything is opened, and says what would fit. Throws FailureError 'out-of-memory'. */
+export function checkTrainingMemory(
+  images: readonly TrainingImage[],
+  model: LoadedModel,
+  settings: { readonly batch: number; readonly recompute: boolean },
+  availableBytes: number,
+): void {
+  const { unet, weightBytes } = model.checkpoint;
+  const sizes = images.map(({ latents }) => latents[0]!.shape.slice(2) as [number, number]);
+  const [height, width] = sizes.reduce((a, b) => (a[0] * a[1] >= b[0] * b[1] ? a : b));
+  const weights = weightBytes.unet + weightBytes.textEncoder;
+  const needed = weights + trainingActivationBytes(unet.config, height, width, settings);
+  if (needed <= availableBytes) return;
+  const perLatent = trainingActivationBytes(unet.config, 1, 1, { ...settings, batch: 1 });
+  const step = sizeStep(model);
+  const fitting = Math.sqrt(Math.max(0, availableBytes - weights) / perLatent) * model.pixelsPerLatent;
+  const side = Math.floor(fitting / step) * step;
+  const scale = model.pixelsPerLatent;
+  throw new FailureError({
+    kind: 'out-of-memory',
+    message:
+      `Training on ${width * scale}x${height * scale} pixels in batches of ${settings.batch} needs about ${showBytes(needed)} of memory, ` +
+      `${showBytes(availableBytes)} are free. ` +
+      (side >= step
+        ? `Pictures of ${side}x${side} one at a time (batch 1) would fit${settings.recompute ? '' : '; recompute needs about half'}.`
+        : `The model alone needs ${showBytes(weights)}: close other programs or choose a smaller model.`),
+  });
 }

@@ -48,6 +48,7 @@ export class TrainingSession {
   /** Undefined where no expert speaks in the text encoder: its states are then computed once per caption. */
   readonly #text: TrainedNetwork | undefined;
   readonly #balance: number;
+  readonly #recompute: boolean;
   readonly #judge: Judge | undefined;
   readonly #tokens: TokensOf;
   readonly #open = new Map<string, { readonly session: Session; readonly held: HeldInputs }>();
@@ -59,14 +60,21 @@ export class TrainingSession {
     networks: { readonly unet: TrainedNetwork; readonly text: TrainedNetwork | undefined },
     {
       balance,
+      recompute = false,
       judge,
       tokens = clipTokens(model),
-    }: { readonly balance: number; readonly judge?: Judge | undefined; readonly tokens?: TokensOf },
+    }: {
+      readonly balance: number;
+      readonly recompute?: boolean;
+      readonly judge?: Judge | undefined;
+      readonly tokens?: TokensOf;
+    },
   ) {
     this.#model = model;
     this.#unet = networks.unet;
     this.#text = networks.text;
     this.#balance = balance;
+    this.#recompute = recompute;
     this.#judge = judge;
     this.#tokens = tokens;
   }
@@ -149,7 +157,11 @@ export class TrainingSession {
       const network = this.#unetGraph(feeds, true);
       const trainables = [...this.#unet.trainables, ...(trainsText ? ['encoder_hidden_states'] : [])];
       const step = this.#judge === undefined ? unetStep : judgedStep;
-      return step(network, { ...feeds, ...this.#unet.fixed }, { trainables, balance: this.#balance });
+      return step(
+        network,
+        { ...feeds, ...this.#unet.fixed },
+        { trainables, balance: this.#balance, recompute: this.#recompute },
+      );
     });
   }
 
@@ -187,6 +199,7 @@ export class TrainingSession {
         {
           trainables: text.trainables,
           balance: this.#balance,
+          recompute: this.#recompute,
         },
       ),
     );

@@ -44,7 +44,7 @@ beforeEach(() => {
   };
 });
 
-async function trained(wish: Partial<TrainLoraRequest> = {}, stopAt?: number) {
+async function trained(wish: Partial<TrainLoraRequest> = {}, stopAt?: number, availableBytes = 64e9) {
   const events: TrainEvent[] = [];
   const settings = trainLoraSchema.parse({
     model: bundled,
@@ -62,7 +62,7 @@ async function trained(wish: Partial<TrainLoraRequest> = {}, stopAt?: number) {
     events.push(event);
     if (event.kind === 'update' && event.step === stopAt) stop.abort();
   };
-  const outcome = await trainLora(settings, model, { signal: stop.signal, emit }, 64e9);
+  const outcome = await trainLora(settings, model, { signal: stop.signal, emit }, availableBytes);
   const losses = events.flatMap((event) => (event.kind === 'update' ? [event.loss] : []));
   return { ...outcome, losses };
 }
@@ -128,6 +128,23 @@ describe('a LoRA', () => {
       return Promise.all([...tensors].map(async ([name, ref]) => [name, (await readTensor(ref)).data] as const));
     };
     expect(await bytes(rest.path)).toEqual(await bytes(whole.path));
+  });
+
+  it('learns the same with activations computed again', { timeout: 60_000 }, async () => {
+    const kept = await trained({ steps: 3, output: join(folder, 'a.safetensors') });
+    const again = await trained({ steps: 3, recompute: true, output: join(folder, 'b.safetensors') });
+    again.losses.forEach((loss, i) => {
+      expect(loss).toBeCloseTo(kept.losses[i]!, 5);
+    });
+  });
+
+  it('that does not fit in memory is refused with a size that does', async () => {
+    await expect(trained({ batch: 8 }, undefined, 300e6)).rejects.toMatchObject({
+      failure: {
+        kind: 'out-of-memory',
+        message: expect.stringMatching(/batches of 8 needs about .* would fit/) as string,
+      },
+    });
   });
 
   it('before its first update draws the picture of the base model', { timeout: 60_000 }, async () => {
