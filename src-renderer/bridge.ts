@@ -10,6 +10,7 @@ import type {
   WindowMethods,
   WindowPort,
 } from '../src-main/contract/window.ts';
+import { strings } from './strings.ts';
 
 declare global {
   interface Window {
@@ -116,7 +117,7 @@ function desktopLine(mole: WindowPort, receive: (message: FromHost) => void): Li
     locate: (file) => {
       const path = mole.pathOf(file);
       if (path !== '') return Promise.resolve(path);
-      const message = `${file.name} does not lie on the disk: save it first, then drop it here.`;
+      const message = strings.connection.notOnDisk(file.name);
       return Promise.reject(new FailureError({ kind: 'bad-request', message }));
     },
   };
@@ -161,11 +162,17 @@ async function webLine(receive: (message: FromHost) => void, lose: () => void): 
 
 /** Sends a file to the server. Returns where it lies there. */
 async function upload(file: File, token: string): Promise<string> {
-  const response = await fetch(`files?name=${encodeURIComponent(file.name)}`, {
-    method: 'POST',
-    headers: { Authorization: `Bearer ${token}` },
-    body: file,
-  });
+  let response: Response;
+  try {
+    response = await fetch(`files?name=${encodeURIComponent(file.name)}`, {
+      method: 'POST',
+      headers: { Authorization: `Bearer ${token}` },
+      body: file,
+    });
+  } catch (error) {
+    // A folder looks like a file until it is read.
+    throw new FailureError({ kind: 'bad-request', message: strings.connection.unreadable(file.name) }, error);
+  }
   if (!response.ok) throw new FailureError({ kind: 'bad-request', message: (await response.text()).trim() });
   return ((await response.json()) as { readonly path: string }).path;
 }

@@ -51,11 +51,14 @@ export const strings = {
   modes,
   connection: {
     connecting: 'Opening the studio…',
-    lost: 'The app does not answer. Trying again…',
+    lost: 'The app does not answer. Trying again… If it was started anew, open its new link.',
     noToken: 'This page needs the link that “atelier serve” printed, with its token. Open that link again.',
     unreachable:
       'The app behind this page is not running, or the link is an old one. Start “atelier serve” and open its link.',
     retry: 'Try again',
+    unreadable: (name: string): string =>
+      `${name} could not be sent to the app. A folder cannot be dropped here: drop the files in it.`,
+    notOnDisk: (name: string): string => `${name} does not lie on the disk: save it first, then drop it here.`,
   },
   theme: {
     label: 'Colours',

@@ -42,7 +42,7 @@ const allowedImports: Readonly<Record<string, readonly string[]>> = {
 /** The same for the interface: folder or file of src-renderer -> what it may import, `types` being the contract's types alone. */
 const rendererImports: Readonly<Record<string, readonly string[]>> = {
   'strings.ts': ['types'],
-  'bridge.ts': ['types', 'contract'],
+  'bridge.ts': ['strings.ts', 'types', 'contract'],
   state: ['bridge.ts', 'strings.ts', 'types', 'contract'],
   components: ['strings.ts', 'types'],
   views: ['state', 'components', 'strings.ts', 'types'],
@@ -56,6 +56,7 @@ const plainContract: readonly string[] = ['contract/json-bytes.ts', 'contract/fa
 const doors: Readonly<Record<string, (file: string) => boolean>> = {
   'onnxruntime-node': (file) => file === 'runtime/session.ts',
   sharp: (file) => file === 'formats/png.ts',
+  ws: (file) => file === 'serve/web-server.ts',
   electron: (file) => file === 'main.ts' || file === 'preload.ts' || file.startsWith('desktop/'),
 };
 
