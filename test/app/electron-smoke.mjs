@@ -17,6 +17,7 @@ function check(fact, holds) {
 const started = Date.now();
 const app = await _electron.launch({
   executablePath: binary,
+  timeout: 60_000,
   // Containers have no user namespaces for Chromium's sandbox, and no GPU.
   args: [root, '--no-sandbox', '--disable-gpu'],
   env: { ...process.env, HOME: home, XDG_CONFIG_HOME: join(home, 'config'), XDG_CACHE_HOME: join(home, 'cache') },
