@@ -36,7 +36,7 @@ const allowedImports: Readonly<Record<string, readonly string[]>> = {
   host: ['client', 'contract'],
   serve: ['host', 'client', 'contract'],
   desktop: ['host', 'client', 'contract'],
-  cli: ['serve', 'client', 'contract'],
+  cli: ['serve', 'host', 'client', 'contract'],
 };
 
 /** The same for the interface: folder or file of src-renderer -> what it may import, `types` being the contract's types alone. */
