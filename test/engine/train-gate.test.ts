@@ -88,6 +88,12 @@ async function trained(
   return { ...outcome, events, losses };
 }
 
+const abortAt =
+  (stop: AbortController, step: number) =>
+  (event: TrainEvent): void => {
+    if (event.kind === 'update' && event.step === step) stop.abort();
+  };
+
 describe('a gate', () => {
   it(
     'learns to leave out an expert that only disturbs, and its file says how it came about',
@@ -136,10 +142,7 @@ describe('a run', () => {
       const whole = await trained({ steps: 8 });
       const output = join(folder, 'again.mole.safetensors');
       const stop = new AbortController();
-      const part = await trained(
-        { steps: 8, output },
-        { signal: stop.signal, onEvent: (event) => void (event.kind === 'update' && event.step === 3 && stop.abort()) },
-      );
+      const part = await trained({ steps: 8, output }, { signal: stop.signal, onEvent: abortAt(stop, 3) });
       expect([part.ended, part.steps]).toEqual(['cancelled', 3]);
       expect(existsSync(stateFile(output))).toBe(true);
       const rest = await trained({ steps: 8, output, resume: true });
@@ -152,7 +155,7 @@ describe('a run', () => {
 
   it('that was saved is neither overwritten nor resumed under other settings', { timeout: 60_000 }, async () => {
     const stop = new AbortController();
-    await trained({}, { signal: stop.signal, onEvent: (event) => void (event.kind === 'update' && stop.abort()) });
+    await trained({}, { signal: stop.signal, onEvent: abortAt(stop, 1) });
     await expect(trained()).rejects.toMatchObject({
       failure: { kind: 'bad-request', message: expect.stringMatching(/is a saved run: --resume goes on/) as string },
     });
@@ -163,10 +166,7 @@ describe('a run', () => {
 
   it('cancelled keeps the best so far as a gate of its own name', { timeout: 60_000 }, async () => {
     const stop = new AbortController();
-    const { path, ended } = await trained(
-      {},
-      { signal: stop.signal, onEvent: (event) => void (event.kind === 'update' && event.step === 2 && stop.abort()) },
-    );
+    const { path, ended } = await trained({}, { signal: stop.signal, onEvent: abortAt(stop, 2) });
     expect(ended).toBe('cancelled');
     expect((await readGateFile(path)).gate.experts).toHaveLength(2);
   });
