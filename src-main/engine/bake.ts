@@ -15,7 +15,7 @@ import { encodePrompts } from './encode-prompt.ts';
 import type { JobContext } from './engine.ts';
 import { generateImage } from './generate-image.ts';
 import type { LoadedModel } from './loaded-model.ts';
-import { Mixture } from './mixture.ts';
+import { Mixture, plainEntry } from './mixture.ts';
 
 export interface BakeRequest {
   /** What is drawn to listen to the gates: settings of ordinary pictures, one after the other. */
@@ -104,15 +104,6 @@ export async function bake(
     await rm(folder, { recursive: true, force: true });
   }
 }
-
-const plainEntry = (expert: Expert) => ({
-  expert,
-  weight: () => 1,
-  textWeight: 1,
-  block: () => 1,
-  muted: false,
-  solo: false,
-});
 
 /** Running mean and mean square of gates [G][N] over steps, halves and drawings. */
 class GateMeans {

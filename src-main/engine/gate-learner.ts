@@ -6,12 +6,12 @@ import type { Expert } from '../mole/expert.ts';
 import { gateInput, type GateSpec } from '../mole/gate.ts';
 import type { GateGroup } from '../mole/groups.ts';
 import { groupsOf, specIn, zeroParameters, type GroupParameters, type TrainedGate } from '../mole/trained-gate.ts';
-import { textEncoderModules, type ExpertNetwork, type NetworkModule } from '../networks/modules.ts';
+import type { ExpertNetwork, NetworkModule } from '../networks/modules.ts';
 import { transpose } from '../tensor/linear-algebra.ts';
 import { floatTensor, type FloatTensor } from '../tensor/tensor.ts';
 import type { Arrays } from '../training/optimizer.ts';
 import type { LoadedModel } from './loaded-model.ts';
-import { Mixture, type StackEntry } from './mixture.ts';
+import { Mixture, plainEntry, type StackEntry } from './mixture.ts';
 import type { TrainingImage } from './training-images.ts';
 import type { TrainedNetwork } from './training-session.ts';
 
@@ -24,7 +24,7 @@ export interface GateExpert {
 }
 
 export function stackEntry({ expert, weight, textWeight }: GateExpert): StackEntry {
-  return { expert, weight: () => weight, textWeight, block: () => 1, muted: false, solo: false };
+  return plainEntry(expert, weight, textWeight);
 }
 
 /** The gates of both networks between the file's form, the optimiser's arrays and the graph's inputs. */
@@ -54,7 +54,7 @@ export class GateLearner {
     this.#textGates = textGates;
     const modulesOf = {
       unet: model.unetModules,
-      text_encoder: textEncoderModules(model.checkpoint.textEncoder.config),
+      text_encoder: model.textModules,
     };
     this.#parts = (['unet', 'text_encoder'] as const).flatMap((network) => {
       const layers = experts.map(({ expert }) => expert.layers[network]);

@@ -45,6 +45,7 @@ export class LoadedModel {
   readonly device: ModelDevice;
   /** The UNet's layers in the order in which they run, and the rows they belong to. */
   readonly unetModules: readonly NetworkModule[];
+  readonly textModules: readonly NetworkModule[];
   readonly unetRows: Rows;
   #mixture: Mixture | undefined;
   #textGates: FloatTensor | undefined;
@@ -65,6 +66,7 @@ export class LoadedModel {
     this.device = device;
     const { config } = checkpoint.unet;
     this.unetModules = unetModules(config);
+    this.textModules = textEncoderModules(checkpoint.textEncoder.config);
     const rowOf = (module: string): string => blockRowOf(module, config);
     this.unetRows = { names: [...new Set(this.unetModules.map(({ name }) => rowOf(name)))], rowOf };
   }
@@ -320,7 +322,7 @@ export class LoadedModel {
   #textPart(skipLayers: number): NetworkMixture | undefined {
     const { config } = this.checkpoint.textEncoder;
     const depth = config.numHiddenLayers - skipLayers;
-    const running = textEncoderModules(config).filter(({ name }) => layerNumber(name) < depth);
+    const running = this.textModules.filter(({ name }) => layerNumber(name) < depth);
     return this.#part('text_encoder', running, `depth ${depth}`);
   }
 

@@ -4,13 +4,13 @@
 import type { LoraLayer } from '../formats/lora-write.ts';
 import { expertInput } from '../mole/expert-layers.ts';
 import type { Expert, LowRank } from '../mole/expert.ts';
-import { textEncoderModules, type ExpertNetwork, type NetworkModule } from '../networks/modules.ts';
+import type { ExpertNetwork, NetworkModule } from '../networks/modules.ts';
 import { TorchGenerator } from '../tensor/random.ts';
 import { transpose } from '../tensor/linear-algebra.ts';
 import { floatTensor, type FloatTensor } from '../tensor/tensor.ts';
 import type { Arrays } from '../training/optimizer.ts';
 import type { LoadedModel } from './loaded-model.ts';
-import { Mixture } from './mixture.ts';
+import { Mixture, plainEntry } from './mixture.ts';
 import type { TrainedNetwork } from './training-session.ts';
 
 /** Layers of the UNet by the name of a target set. */
@@ -41,7 +41,7 @@ export class LoraLearner {
     this.#shape = shape;
     this.#modules = [
       ...model.unetModules.filter(({ name }) => targets[shape.targets].test(name)),
-      ...(shape.textEncoder ? textEncoderModules(model.checkpoint.textEncoder.config) : []),
+      ...(shape.textEncoder ? model.textModules : []),
     ];
   }
 
@@ -65,8 +65,7 @@ export class LoraLearner {
   networks(): { readonly unet: TrainedNetwork; readonly text: TrainedNetwork | undefined } {
     const { rank, alpha } = this.#shape;
     const expert = this.expert(this.start());
-    const entry = { expert, textWeight: alpha / rank, block: () => 1, muted: false, solo: false };
-    const mixture = new Mixture([{ ...entry, weight: () => alpha / rank }], { mode: 'sum' });
+    const mixture = new Mixture([plainEntry(expert, alpha / rank)], { mode: 'sum' });
     const part = (network: ExpertNetwork, modules: readonly NetworkModule[]): TrainedNetwork => {
       const rows = this.#model.rows(network);
       const { graph, fixed } = mixture.network(network, modules, rows);
@@ -81,9 +80,7 @@ export class LoraLearner {
     };
     return {
       unet: part('unet', this.#model.unetModules),
-      text: this.#shape.textEncoder
-        ? part('text_encoder', textEncoderModules(this.#model.checkpoint.textEncoder.config))
-        : undefined,
+      text: this.#shape.textEncoder ? part('text_encoder', this.#model.textModules) : undefined,
     };
   }
 

@@ -203,4 +203,17 @@ export class Mixture {
   }
 }
 
+/** An expert at the same strength in every step and row, neither muted nor solo. */
+export const plainEntry = (expert: Expert, weight = 1, textWeight = weight): StackEntry => ({
+  expert,
+  weight: () => weight,
+  textWeight,
+  block: () => 1,
+  muted: false,
+  solo: false,
+});
+
+/** Nobody speaks. */
+export const noExperts = new Mixture([], { mode: 'sum' });
+
 const uniformSpec = { granularity: 'network', form: 'pooled', amplitude: 'convex', timestep: false } as const;

@@ -17,12 +17,12 @@ import { writeGateFile } from './gate-file.ts';
 import { GateLearner, stackEntry, type GateExpert } from './gate-learner.ts';
 import { generateImage } from './generate-image.ts';
 import type { LoadedModel } from './loaded-model.ts';
-import { Mixture } from './mixture.ts';
+import { Mixture, noExperts } from './mixture.ts';
 import { openClip, type OpenedClip } from './open-clip.ts';
 import { drawBatch, type TrainingBatch } from './training-batch.ts';
 import { checkTrainingMemory, loadTrainingImages, type TrainingImage } from './training-images.ts';
 import { runTraining, trainingOptions, type TrainingOutcome } from './training-run.ts';
-import { sampler, type Sample } from './training-samples.ts';
+import { drawSample, sampler } from './training-samples.ts';
 import { TrainingSession } from './training-session.ts';
 
 /**
@@ -57,7 +57,7 @@ export async function trainGate(
   const clip = await clipOf(settings, loss, warn);
   const stack = experts.map(stackEntry);
   const alone = new Mixture(stack, { mode: 'sum' });
-  model.useMixture(new Mixture([], { mode: 'sum' }));
+  model.useMixture(noExperts);
 
   context.emit({ kind: 'stage', stage: 'encoding', message: 'Reading the pictures' });
   const images =
@@ -115,9 +115,7 @@ export async function trainGate(
         gates: () => session.gates,
         sample: sampler(settings, context, async (parameters, step) => {
           const mixture = new Mixture(stack, { mode: 'mole', gate: learner.gate(parameters) });
-          const path = await drawSample(settings, model, mixture, context, availableBytes, step);
-          model.useMixture(new Mixture([], { mode: 'sum' }));
-          return path;
+          return drawSample(settings, model, mixture, context, availableBytes, step);
         }),
         write: (parameters, curve) => {
           context.emit({ kind: 'stage', stage: 'saving', message: 'Writing the gate' });
@@ -225,7 +223,7 @@ async function drawOwnPictures(
           { mode: 'sum' },
         );
         const { pictures } = await generateImage(request, model, one, job, availableBytes);
-        model.useMixture(new Mixture([], { mode: 'sum' }));
+        model.useMixture(noExperts);
         const found = await loadTrainingImages(
           {
             images: pictures.map(({ path }) => path),
@@ -266,26 +264,8 @@ async function ownPrediction(
     const { prediction } = await model.predict(sample, time, states, { step: 0, steps: 1, alone: expert });
     target.set(prediction.data, i * size);
   }
-  model.useMixture(new Mixture([], { mode: 'sum' }));
+  model.useMixture(noExperts);
   return { ...batch, target: floatTensor(batch.target.shape, target) };
-}
-
-async function drawSample(
-  settings: TrainGateSettings,
-  model: LoadedModel,
-  mixture: Mixture,
-  { signal }: JobContext<TrainEvent>,
-  availableBytes: number,
-  step: number,
-): Promise<Sample> {
-  const request = generateRequestSchema.parse({
-    model: settings.model,
-    prompt: settings.samplePrompt,
-    seed: settings.seed,
-    output: { folder: `${settings.output}.samples`, pattern: `step-${String(step).padStart(6, '0')}` },
-  });
-  const { pictures } = await generateImage(request, model, mixture, { signal, emit: () => undefined }, availableBytes);
-  return pictures[0]!;
 }
 
 /** What the gate file says of its training. */

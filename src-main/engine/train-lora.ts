@@ -2,21 +2,18 @@
 // get a low-rank branch, and only that learns. DreamBooth's prior preservation (Ruiz et al. 2022, arXiv:2208.12242, Eq. 2) keeps
 // what the base knew of the pictures' kind.
 import { basename } from 'node:path';
-import { generateRequestSchema } from '../contract/generation.ts';
 import type { TrainEvent, TrainLoraSettings } from '../contract/training.ts';
 import { trainingSchedule } from '../diffusion/noise-schedule.ts';
 import { kohyaBoolean, writeLora } from '../formats/lora-write.ts';
-import type { Arrays } from '../training/optimizer.ts';
 import type { LossAndGradient } from '../training/trainer.ts';
 import type { JobContext } from './engine.ts';
-import { generateImage } from './generate-image.ts';
 import type { LoadedModel } from './loaded-model.ts';
 import { LoraLearner } from './lora-learner.ts';
-import { Mixture } from './mixture.ts';
+import { Mixture, noExperts, plainEntry } from './mixture.ts';
 import { drawBatch } from './training-batch.ts';
 import { checkTrainingMemory, loadTrainingImages, type TrainingImage } from './training-images.ts';
 import { runTraining, trainingOptions, type TrainingOutcome } from './training-run.ts';
-import { sampler, type Sample } from './training-samples.ts';
+import { drawSample, sampler } from './training-samples.ts';
 import { TrainingSession } from './training-session.ts';
 
 /** Trains a LoRA on `settings.images` and writes it in kohya's naming. Throws FailureError. */
@@ -31,7 +28,7 @@ export async function trainLora(
     warnings.push(message);
     context.emit({ kind: 'warning', message });
   };
-  model.useMixture(new Mixture([], { mode: 'sum' }));
+  model.useMixture(noExperts);
   context.emit({ kind: 'stage', stage: 'encoding', message: 'Reading the pictures' });
   const own = model.checkpoint.unet.config.sampleSize * model.pixelsPerLatent;
   const read = (images: readonly string[], trigger: string | undefined): Promise<readonly TrainingImage[]> =>
@@ -79,19 +76,9 @@ export async function trainLora(
           const kept = await session.lossAndGradient(drawBatch(prior, schedule, random, settings), feeds);
           return plusPrior(result, kept, settings.priorWeight);
         },
-        sample: sampler(settings, context, async (parameters, step) => {
-          const sample = await drawSample(
-            settings,
-            model,
-            learner,
-            alpha / rank,
-            parameters,
-            context,
-            availableBytes,
-            step,
-          );
-          model.useMixture(new Mixture([], { mode: 'sum' }));
-          return sample;
+        sample: sampler(settings, context, (parameters, step) => {
+          const mixture = new Mixture([plainEntry(learner.expert(parameters), alpha / rank)], { mode: 'sum' });
+          return drawSample(settings, model, mixture, context, availableBytes, step);
         }),
         write: (parameters, curve) => {
           context.emit({ kind: 'stage', stage: 'saving', message: 'Writing the LoRA' });
@@ -122,28 +109,6 @@ function plusPrior(own: LossAndGradient, prior: LossAndGradient, weight: number)
   );
   const parts = { ...own.parts, prior: prior.loss };
   return { loss: own.loss + weight * prior.loss, parts, gradients };
-}
-
-async function drawSample(
-  settings: TrainLoraSettings,
-  model: LoadedModel,
-  learner: LoraLearner,
-  scale: number,
-  parameters: Arrays,
-  { signal }: JobContext<TrainEvent>,
-  availableBytes: number,
-  step: number,
-): Promise<Sample> {
-  const entry = { expert: learner.expert(parameters), textWeight: scale, block: () => 1, muted: false, solo: false };
-  const request = generateRequestSchema.parse({
-    model: settings.model,
-    prompt: settings.samplePrompt,
-    seed: settings.seed,
-    output: { folder: `${settings.output}.samples`, pattern: `step-${String(step).padStart(6, '0')}` },
-  });
-  const mixture = new Mixture([{ ...entry, weight: () => scale }], { mode: 'sum' });
-  const { pictures } = await generateImage(request, model, mixture, { signal, emit: () => undefined }, availableBytes);
-  return pictures[0]!;
 }
 
 /** The usual keys of kohya's trainer and of modelspec, as far as they are true here. */

@@ -1,8 +1,11 @@
 // Sample pictures of a training so far, every so many updates: an artist sees what is learnt before it is finished.
-import type { FinishedPicture } from '../contract/generation.ts';
+import { generateRequestSchema, type FinishedPicture } from '../contract/generation.ts';
 import type { TrainEvent } from '../contract/training.ts';
 import type { Arrays } from '../training/optimizer.ts';
 import type { JobContext } from './engine.ts';
+import { generateImage } from './generate-image.ts';
+import type { LoadedModel } from './loaded-model.ts';
+import { noExperts, type Mixture } from './mixture.ts';
 
 export type Sample = Omit<FinishedPicture, 'seed'>;
 
@@ -23,4 +26,24 @@ export function sampler(
     if (step % sampleEvery !== 0) return;
     context.emit({ kind: 'picture', step, picture: { seed, ...(await draw(parameters, step)) } });
   };
+}
+
+/** Draws the sample prompt with `mixture` beside the training's output, and leaves the model without experts. */
+export async function drawSample(
+  settings: SampleSettings & { readonly model: string; readonly output: string },
+  model: LoadedModel,
+  mixture: Mixture,
+  { signal }: JobContext<TrainEvent>,
+  availableBytes: number,
+  step: number,
+): Promise<Sample> {
+  const request = generateRequestSchema.parse({
+    model: settings.model,
+    prompt: settings.samplePrompt,
+    seed: settings.seed,
+    output: { folder: `${settings.output}.samples`, pattern: `step-${String(step).padStart(6, '0')}` },
+  });
+  const { pictures } = await generateImage(request, model, mixture, { signal, emit: () => undefined }, availableBytes);
+  model.useMixture(noExperts);
+  return pictures[0]!;
 }
