@@ -15,9 +15,12 @@ const built = import.meta.dirname;
 async function start(): Promise<void> {
   await app.whenReady();
   denyPermissions();
-  const client = new EngineClient({ spawn: utilityEngine(join(built, 'engine.js')) });
+  const engine = { spawn: utilityEngine(join(built, 'engine.js')) };
+  const client = new EngineClient(engine);
+  const trainingClient = new EngineClient(engine);
   const host = await WindowHost.open({
     client,
+    trainingClient,
     folder: join(app.getPath('pictures'), 'MoLE Atelier'),
     stateFolder: join(app.getPath('userData'), 'queue'),
     version: packageJson.version,
@@ -44,7 +47,7 @@ async function start(): Promise<void> {
     event.preventDefault();
     void host
       .close()
-      .then(() => client.close())
+      .then(() => Promise.all([client.close(), trainingClient.close()]))
       .finally(() => {
         ended = true;
         app.quit();

@@ -3,7 +3,7 @@
 import { randomUUID } from 'node:crypto';
 import { basename } from 'node:path';
 import type { FinishedPicture } from '../contract/generation.ts';
-import type { WindowPicture } from '../contract/window.ts';
+import type { WindowPicture } from '../contract/window-drawing.ts';
 
 export class PictureShelf {
   readonly #pathOfId = new Map<string, string>();

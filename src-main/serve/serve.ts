@@ -1,6 +1,6 @@
 // The app without a window of its own: the host of the windows and a web server for them, started and ended together.
 import { join } from 'node:path';
-import type { EngineClient } from '../client/engine-client.ts';
+import { EngineClient } from '../client/engine-client.ts';
 import { bundledExpertPaths, bundledModelPath, rendererFolder } from '../host/bundled-files.ts';
 import { WindowHost } from '../host/window-host.ts';
 import { startWebServer, type WebServer } from './web-server.ts';
@@ -16,8 +16,10 @@ export interface ServeOptions {
 /** Serves until `close`. Throws FolderInUseError when another process draws into `folder`, Node's error for a taken port. */
 export async function serve({ client, folder, port, version }: ServeOptions): Promise<WebServer> {
   const stateFolder = join(folder, '.atelier');
+  const trainingClient = new EngineClient();
   const host = await WindowHost.open({
     client,
+    trainingClient,
     folder,
     stateFolder,
     version,
@@ -37,6 +39,7 @@ export async function serve({ client, folder, port, version }: ServeOptions): Pr
       close: async () => {
         await server.close();
         await host.close();
+        await trainingClient.close();
       },
     };
   } catch (error) {

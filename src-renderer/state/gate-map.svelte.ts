@@ -1,6 +1,6 @@
 // Who spoke where: the mean over the steps of a job of every gate, by row of the UNet, of the half of the guidance that
 // follows the prompt. Groups of one row are averaged.
-import type { DrawEvent } from '../../src-main/contract/window.ts';
+import type { DrawEvent } from '../../src-main/contract/window-drawing.ts';
 
 export interface GateRow {
   /** IN01, MID, OUT11. */

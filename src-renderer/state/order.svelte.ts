@@ -1,7 +1,7 @@
 // What the artist is about to order: the fields of the form, kept between sessions, and the token counter.
 import type { MixRequest } from '../../src-main/contract/experts.ts';
 import type { SamplerName, GenerateRequest } from '../../src-main/contract/generation.ts';
-import type { DrawOrder } from '../../src-main/contract/window.ts';
+import type { DrawOrder } from '../../src-main/contract/window-drawing.ts';
 
 export interface OrderFields {
   readonly prompt: string;

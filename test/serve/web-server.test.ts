@@ -5,7 +5,7 @@ import { request } from 'node:http';
 import { createConnection } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { WindowJob } from '../../src-main/contract/window.ts';
+import type { WindowJob } from '../../src-main/contract/window-drawing.ts';
 import { openSocket, openWindow, serveApp, type ServedApp } from '../support/serve-app.ts';
 import { until } from '../support/wait.ts';
 
