@@ -2,6 +2,13 @@
 // stand here too, by the contract's own names, so that a new one without a label does not compile.
 import type { MixMode } from '../src-main/contract/experts.ts';
 import type { GenerateRequest, SamplerName } from '../src-main/contract/generation.ts';
+import { compareWords } from './words/compare.ts';
+import { galleryWords } from './words/gallery.ts';
+import { libraryWords } from './words/library.ts';
+import { orderToolsWords } from './words/order-tools.ts';
+import { settingsWords } from './words/settings.ts';
+import { trainingWords } from './words/training.ts';
+import { droppingWords } from './words/dropping.ts';
 
 type ScheduleChoice = NonNullable<GenerateRequest['schedule']>;
 
@@ -59,6 +66,15 @@ export const strings = {
     unreadable: (name: string): string =>
       `${name} could not be sent to the app. A folder cannot be dropped here: drop the files in it.`,
     notOnDisk: (name: string): string => `${name} does not lie on the disk: save it first, then drop it here.`,
+  },
+  views: {
+    region: 'Views',
+    draw: 'Draw',
+    compare: 'Compare',
+    train: 'Train',
+    gallery: 'Gallery',
+    library: 'Library',
+    shortcut: (place: number): string => `Alt+${place}`,
   },
   theme: {
     label: 'Colours',
@@ -178,4 +194,11 @@ export const strings = {
   slider: { number: (label: string): string => `${label}, number` },
   notice: { dismiss: 'Dismiss' },
   queue: { waiting: (count: number): string => (count === 1 ? '1 waiting' : `${count} waiting`) },
+  gallery: galleryWords,
+  library: libraryWords,
+  orderTools: orderToolsWords,
+  settings: settingsWords,
+  training: trainingWords,
+  dropping: droppingWords,
+  compare: compareWords,
 } as const;

@@ -41,7 +41,8 @@ const allowedImports: Readonly<Record<string, readonly string[]>> = {
 
 /** The same for the interface: folder or file of src-renderer -> what it may import, `types` being the contract's types alone. */
 const rendererImports: Readonly<Record<string, readonly string[]>> = {
-  'strings.ts': ['types'],
+  'strings.ts': ['words', 'types'],
+  words: ['types'],
   'bridge.ts': ['strings.ts', 'types', 'contract'],
   state: ['bridge.ts', 'strings.ts', 'types', 'contract'],
   components: ['strings.ts', 'types'],

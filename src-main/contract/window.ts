@@ -58,11 +58,7 @@ export interface Welcome {
 
 /** Told to every window. */
 export type News =
-  | DrawingNews
-  | GalleryNews
-  | LibraryNews
-  | TrainingNews
-  | { readonly kind: 'message'; readonly message: string };
+  DrawingNews | GalleryNews | LibraryNews | TrainingNews | { readonly kind: 'message'; readonly message: string };
 
 interface QuestionMethods {
   open: { params: z.input<typeof questionSchemas.open>; result: Welcome };

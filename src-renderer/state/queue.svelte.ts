@@ -1,6 +1,7 @@
 // The queue as the host tells it: jobs, pictures, and how far the running one is.
 import type { PreviewPicture } from '../../src-main/contract/generation.ts';
-import type { DrawEvent, News, Welcome, WindowJob, WindowPicture } from '../../src-main/contract/window.ts';
+import type { DrawEvent, WindowJob, WindowPicture } from '../../src-main/contract/window-drawing.ts';
+import type { News, Welcome } from '../../src-main/contract/window.ts';
 import { GateMap } from './gate-map.svelte.ts';
 
 export interface Progress {

@@ -1,0 +1,2 @@
+// Words of comparing: side by side, A and B, grids.
+export const compareWords = {} as const;

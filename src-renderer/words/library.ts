@@ -1,0 +1,2 @@
+// Words of the library and recipes.
+export const libraryWords = {} as const;

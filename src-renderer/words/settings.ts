@@ -1,0 +1,2 @@
+// Words of settings, the tour and diagnostics.
+export const settingsWords = {} as const;

@@ -1,0 +1,2 @@
+// Words of training.
+export const trainingWords = {} as const;
