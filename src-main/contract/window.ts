@@ -11,6 +11,7 @@ import {
   type DrawingNews,
   type WindowJob,
 } from './window-drawing.ts';
+import { diagnosticsMethodSchemas, type DiagnosticsMethods } from './window-diagnostics.ts';
 import { galleryMethodSchemas, type GalleryMethods, type GalleryNews } from './window-gallery.ts';
 import { libraryMethodSchemas, type LibraryMethods, type LibraryNews } from './window-library.ts';
 import { settingsMethodSchemas, type SettingsMethods } from './window-settings.ts';
@@ -30,6 +31,7 @@ const questionSchemas = {
 export const windowMethodSchemas = {
   ...questionSchemas,
   ...drawingMethodSchemas,
+  ...diagnosticsMethodSchemas,
   ...galleryMethodSchemas,
   ...libraryMethodSchemas,
   ...settingsMethodSchemas,
@@ -72,7 +74,14 @@ interface QuestionMethods {
 
 /** What each method takes and returns. */
 export interface WindowMethods
-  extends QuestionMethods, DrawingMethods, GalleryMethods, LibraryMethods, SettingsMethods, TrainingMethods {}
+  extends
+    QuestionMethods,
+    DrawingMethods,
+    DiagnosticsMethods,
+    GalleryMethods,
+    LibraryMethods,
+    SettingsMethods,
+    TrainingMethods {}
 
 /** Window to host. */
 export interface ToHost {

@@ -1,5 +1,6 @@
 // What stands behind every window: it checks each message, gives it to the desk it is for, and tells all windows alike.
 // Electron's main process and `atelier serve` give it messages and carry its answers; it trusts neither.
+import { join } from 'node:path';
 import { z } from 'zod';
 import { explainIssues } from '../contract/check.ts';
 import { FailureError, type Failure } from '../contract/failure.ts';
@@ -11,7 +12,9 @@ import {
   type WindowMethods,
 } from '../contract/window.ts';
 import type { Desk, DeskSurroundings, Handlers, HostOptions } from './desk.ts';
+import { DiagnosticsDesk } from './diagnostics-desk.ts';
 import { DrawingDesk } from './drawing-desk.ts';
+import { EventLog, type Note } from './event-log.ts';
 import { PictureShelf } from './picture-shelf.ts';
 
 const methodNames = Object.keys(windowMethodSchemas) as [WindowMethodName, ...WindowMethodName[]];
@@ -26,19 +29,22 @@ export class WindowHost {
   readonly shelf: PictureShelf;
   readonly #windows: Set<(message: FromHost) => void>;
   readonly #handlers: Handlers<WindowMethodName>;
-  /** In the order they were opened. */
+  /** Closed from the last to the first. */
   readonly #desks: readonly Desk<never>[];
+  readonly #note: Note;
 
   private constructor(
     shelf: PictureShelf,
     windows: Set<(message: FromHost) => void>,
     handlers: Handlers<WindowMethodName>,
     desks: readonly Desk<never>[],
+    note: Note,
   ) {
     this.shelf = shelf;
     this.#windows = windows;
     this.#handlers = handlers;
     this.#desks = desks;
+    this.#note = note;
   }
 
   /**
@@ -48,12 +54,19 @@ export class WindowHost {
   static async open(options: HostOptions): Promise<WindowHost> {
     const shelf = new PictureShelf();
     const windows = new Set<(message: FromHost) => void>();
+    // Nothing is noted before the folder is ours.
+    let note: Note = () => undefined;
     const tell = (news: News): void => {
+      noteNews(news, note);
       for (const send of [...windows]) send({ kind: 'news', news });
     };
     const surroundings: DeskSurroundings = { options, shelf, tell };
     const { client, model } = options;
     const drawing = await DrawingDesk.open(surroundings);
+    const log = await EventLog.open(join(options.stateFolder, 'logs'));
+    note = log.note;
+    note('info', 'opened', { version: options.version, place: options.place });
+    const diagnostics = new DiagnosticsDesk(surroundings, log, () => drawing.welcome().jobs.map(({ state }) => state));
     const handlers: Handlers<WindowMethodName> = {
       open: () => drawing.welcome(),
       inspect: (params) => {
@@ -63,8 +76,9 @@ export class WindowHost {
       devices: (params) => client.request('devices', params),
       tokenCount: (params) => client.request('tokenCount', params),
       ...drawing.handlers,
+      ...diagnostics.handlers,
     };
-    return new WindowHost(shelf, windows, handlers, [drawing]);
+    return new WindowHost(shelf, windows, handlers, [diagnostics, drawing], note);
   }
 
   /** Carries all news to a window through `send`, from now on; returns how to stop that. */
@@ -85,11 +99,14 @@ export class WindowHost {
     try {
       send({ kind: 'result', id, result: await this.#call(method, params) });
     } catch (error) {
-      send({ kind: 'failure', id, failure: failureOf(error) });
+      const failure = failureOf(error);
+      const level = failure.kind === 'internal' || failure.kind === 'crashed' ? 'error' : 'info';
+      this.#note(level, 'a request failed', { method, kind: failure.kind, message: failure.message });
+      send({ kind: 'failure', id, failure });
     }
   }
 
-  /** Closes every desk, the last opened first. */
+  /** Closes every desk; the log is the last to go. */
   async close(): Promise<void> {
     this.#windows.clear();
     for (const desk of [...this.#desks].reverse()) await desk.close();
@@ -102,6 +119,15 @@ export class WindowHost {
     }
     return this.#handlers[method](checked.data as z.output<(typeof windowMethodSchemas)[Name]>);
   }
+}
+
+/** Jobs that end and messages to the artist stand in the log. */
+function noteNews(news: News, note: Note): void {
+  if (news.kind === 'message') note('warning', 'told', { message: news.message });
+  if (news.kind !== 'job') return;
+  const { id, state, failure, pictures } = news.job;
+  if (state === 'failed') note('error', 'a job failed', { id, kind: failure?.kind, message: failure?.message });
+  else if (state !== 'waiting') note('info', `a job is ${state}`, { id, pictures: pictures.length });
 }
 
 const unreadable: Failure = {
