@@ -193,6 +193,7 @@ export const strings = {
   },
   slider: { number: (label: string): string => `${label}, number` },
   notice: { dismiss: 'Dismiss' },
+  dialog: { close: 'Close' },
   queue: { waiting: (count: number): string => (count === 1 ? '1 waiting' : `${count} waiting`) },
   gallery: galleryWords,
   library: libraryWords,
