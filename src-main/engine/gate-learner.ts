@@ -2,7 +2,7 @@
 // the graph, and the gate file.
 import { FailureError } from '../contract/failure.ts';
 import { foldPaperGate, unfoldPaperGradient, type Layers } from '../mole/expert-feeds.ts';
-import type { Expert } from '../mole/expert.ts';
+import { rankOf, type Expert } from '../mole/expert.ts';
 import { gateInput, type GateSpec } from '../mole/gate.ts';
 import type { GateGroup } from '../mole/groups.ts';
 import { groupsOf, specIn, zeroParameters, type GroupParameters, type TrainedGate } from '../mole/trained-gate.ts';
@@ -31,25 +31,34 @@ export function stackEntry({ expert, weight, textWeight }: GateExpert): StackEnt
 export class GateLearner {
   readonly #model: LoadedModel;
   readonly #experts: readonly GateExpert[];
+  readonly #stacks: readonly (readonly GateExpert[])[];
   readonly #spec: GateSpec;
   readonly #parts: readonly {
     readonly network: ExpertNetwork;
     readonly modules: readonly NetworkModule[];
-    readonly layers: Layers;
+    /** One per stack. */
+    readonly layers: readonly Layers[];
     readonly groups: readonly GateGroup[];
   }[];
   readonly #tokens: (group: GateGroup) => number;
   readonly #textGates: boolean;
 
+  /**
+   * `others` are further stacks that one gate learns from, in the roles of `experts` and of the same ranks; `images` say which they teach.
+   * Throws a FailureError 'bad-request' when their shapes differ.
+   */
   constructor(
     model: LoadedModel,
     experts: readonly GateExpert[],
     spec: GateSpec,
     textGates: boolean,
     images: readonly TrainingImage[],
+    others: readonly (readonly GateExpert[])[] = [],
   ) {
     this.#model = model;
     this.#experts = experts;
+    this.#stacks = [experts, ...others];
+    for (const other of others) checkAlike(experts, other);
     this.#spec = spec;
     this.#textGates = textGates;
     const modulesOf = {
@@ -57,8 +66,8 @@ export class GateLearner {
       text_encoder: model.textModules,
     };
     this.#parts = (['unet', 'text_encoder'] as const).flatMap((network) => {
-      const layers = experts.map(({ expert }) => expert.layers[network]);
-      const groups = groupsOf(modulesOf[network], layers, spec);
+      const layers = this.#stacks.map((stack) => stack.map(({ expert }) => expert.layers[network]));
+      const groups = groupsOf(modulesOf[network], layers[0]!, spec);
       return groups.length === 0 ? [] : [{ network, modules: modulesOf[network], layers, groups }];
     });
     this.#tokens = tokensOf(model, images[0]!, spec);
@@ -75,7 +84,7 @@ export class GateLearner {
     return Object.values(this.start()).reduce((sum, { length }) => sum + length, 0);
   }
 
-  /** Zeros: the uniform mix. */
+  /** Zeros: the uniform mix; with a free amplitude as loud as the plain sum, for at 1/N of it a stack has little to say. */
   start(): Arrays {
     const arrays: Record<string, Float32Array> = {};
     for (const { network, groups } of this.#trained()) {
@@ -85,7 +94,11 @@ export class GateLearner {
         if (timestep !== undefined) arrays[`${network}/${gateInput.timestep(name)}`] = timestep.data;
       }
       arrays[`${network}/${gateInput.logTemperature}`] = new Float32Array(groups.length);
-      if (spec.amplitude === 'free') arrays[`${network}/${gateInput.logGain}`] = new Float32Array(groups.length);
+      if (spec.amplitude === 'free') {
+        arrays[`${network}/${gateInput.logGain}`] = new Float32Array(groups.length).fill(
+          Math.log(this.#experts.length),
+        );
+      }
     }
     return arrays;
   }
@@ -100,13 +113,16 @@ export class GateLearner {
       if (found === undefined) return undefined;
       const trained = this.#trained().includes(found);
       const rows = this.#model.rows(network);
-      const mixture = new Mixture(this.#experts.map(stackEntry), { mode: 'mole', gate: this.gate(this.start()) });
-      const { graph, fixed } = mixture.network(network, found.modules, rows);
+      const gate = this.gate(this.start());
+      const mixtures = this.#stacks.map((stack) => new Mixture(stack.map(stackEntry), { mode: 'mole', gate }));
+      const parts = mixtures.map((mixture) => mixture.network(network, found.modules, rows));
       const learnt = new Set(trained ? this.#inputs(network) : []);
       return {
-        graph,
-        fixed: Object.fromEntries(Object.entries(fixed).filter(([name]) => !learnt.has(name))),
-        strengths: mixture.weights(network, rows, 0, 1),
+        graph: parts[0]!.graph,
+        fixed: parts.map(({ fixed }) =>
+          Object.fromEntries(Object.entries(fixed).filter(([name]) => !learnt.has(name))),
+        ),
+        strengths: mixtures[0]!.weights(network, rows, 0, 1),
         trainables: [...learnt],
       };
     };
@@ -129,8 +145,8 @@ export class GateLearner {
     ];
   }
 
-  /** What the graphs are fed of `parameters`. */
-  feeds(parameters: Arrays): Readonly<Record<ExpertNetwork, Readonly<Record<string, FloatTensor>>>> {
+  /** What the graphs are fed of `parameters` with the experts of a stack. */
+  feeds(parameters: Arrays, stack = 0): Readonly<Record<ExpertNetwork, Readonly<Record<string, FloatTensor>>>> {
     const feeds: Record<ExpertNetwork, Record<string, FloatTensor>> = { unet: {}, text_encoder: {} };
     const count = this.#experts.length;
     for (const { network, groups, layers } of this.#trained()) {
@@ -144,7 +160,7 @@ export class GateLearner {
         else
           Object.assign(
             into,
-            foldPaperGate(group, floatTensor([count, count, this.#tokens(group), group.width], weight), layers),
+            foldPaperGate(group, floatTensor([count, count, this.#tokens(group), group.width], weight), layers[stack]!),
           );
         if (spec.timestep)
           into[gateInput.timestep(group.name)] = floatTensor(
@@ -159,7 +175,7 @@ export class GateLearner {
   }
 
   /** Gradients of the graph's inputs as gradients of the parameters: the paper's form is unfolded. */
-  collect<T extends { readonly gradients: Arrays }>(result: T): T {
+  collect<T extends { readonly gradients: Arrays }>(result: T, stack = 0): T {
     if (this.#spec.form === 'pooled') return result;
     const gradients = Object.fromEntries(
       Object.entries(result.gradients).filter(([name]) => !name.endsWith(foldedEnding)),
@@ -176,7 +192,7 @@ export class GateLearner {
           group,
           this.#tokens(group),
           folded,
-          layers,
+          layers[stack]!,
         ).data;
       }
     }
@@ -221,6 +237,27 @@ export class GateLearner {
   ownerOf({ path }: TrainingImage): number {
     return Number(path.split(':')[0]);
   }
+}
+
+/** Throws a FailureError unless both stacks have the same number of experts and, layer by layer, the same rank of each. */
+function checkAlike(experts: readonly GateExpert[], others: readonly GateExpert[]): void {
+  const shapes = (stack: readonly GateExpert[]): string =>
+    stack
+      .map(({ expert: { layers } }) =>
+        (['unet', 'text_encoder'] as const)
+          .flatMap((network) => [...layers[network]].map(([name, layer]) => `${name}:${rankOf(layer)}`))
+          .sort()
+          .join(' '),
+      )
+      .join('\n');
+  if (shapes(experts) === shapes(others)) return;
+  const names = (stack: readonly GateExpert[]): string => stack.map(({ expert }) => expert.name).join(', ');
+  throw new FailureError({
+    kind: 'bad-request',
+    message:
+      `Stacks that share a gate must target the same layers with the same ranks; ${names(experts)} and ${names(others)} do not. ` +
+      'Train their LoRAs with one rank per role.',
+  });
 }
 
 /** The end of every name that the paper's form is fed under. */

@@ -73,7 +73,7 @@ export class LoraLearner {
       const learnt = own.flatMap(({ name }) => [expertInput.down(name), expertInput.up(name)]);
       return {
         graph: { ...graph, modules: new Map(own.map((module) => [module.name, module])) },
-        fixed: Object.fromEntries(Object.entries(fixed).filter(([name]) => !learnt.includes(name))),
+        fixed: [Object.fromEntries(Object.entries(fixed).filter(([name]) => !learnt.includes(name)))],
         strengths: mixture.weights(network, rows, 0, 1),
         trainables: learnt,
       };

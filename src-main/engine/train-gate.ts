@@ -34,13 +34,24 @@ const learningRates = { pooled: 1e-3, paper: 1e-5 } as const;
 /** Pictures that each expert draws for the distillation loss. */
 const drawingsPerPrompt = 2;
 
-/** Trains a gate over `experts` and writes it. Throws FailureError. */
+/** Experts that share a gate with those of the order, each in the role of the same place, and the pictures that teach them. */
+export interface FurtherStack {
+  readonly experts: readonly GateExpert[];
+  /** Folders and picture files; unused with loss `distil`. */
+  readonly images: readonly string[];
+}
+
+/**
+ * Trains a gate over `experts` and writes it. With `further` stacks one gate learns a role from many experts (say, any subject
+ * beside any style), so that it holds for experts that it never met. Throws FailureError.
+ */
 export async function trainGate(
   settings: TrainGateSettings,
   model: LoadedModel,
   experts: readonly GateExpert[],
   context: JobContext<TrainEvent>,
   availableBytes: number,
+  further: readonly FurtherStack[] = [],
 ): Promise<TrainingOutcome & { readonly pictures: number; readonly warnings: readonly string[] }> {
   if (experts.length < 2) {
     throw new FailureError({
@@ -56,14 +67,20 @@ export async function trainGate(
   const loss = settings.loss ?? (settings.images.length > 0 ? 'denoise' : 'distil');
   const clip = await clipOf(settings, loss, warn);
   const stack = experts.map(stackEntry);
-  const alone = new Mixture(stack, { mode: 'sum' });
+  const stacks = [{ experts, images: settings.images }, ...further];
+  const alone = stacks.map((one) => new Mixture(one.experts.map(stackEntry), { mode: 'sum' }));
   model.useMixture(noExperts);
 
   context.emit({ kind: 'stage', stage: 'encoding', message: 'Reading the pictures' });
-  const images =
-    loss !== 'distil'
-      ? await readImages(settings, loss, model, context, warn)
-      : await drawOwnPictures(settings, model, experts, alone, context, availableBytes, warn);
+  const images: TrainingImage[] = [];
+  for (const [i, one] of stacks.entries()) {
+    const own = { ...settings, images: [...one.images] };
+    const found =
+      loss !== 'distil'
+        ? await readImages(own, loss, model, context, warn)
+        : await drawOwnPictures(own, model, one.experts, alone[i]!, context, availableBytes, warn);
+    images.push(...(i === 0 ? found : found.map((image) => ({ ...image, stack: i }))));
+  }
 
   checkTrainingMemory(images, model, settings, availableBytes);
   const spec: GateSpec = {
@@ -72,7 +89,8 @@ export async function trainGate(
     amplitude: settings.amplitude,
     timestep: settings.timestep,
   };
-  const learner = new GateLearner(model, experts, spec, settings.textGates, images);
+  const others = further.map((one) => one.experts);
+  const learner = new GateLearner(model, experts, spec, settings.textGates, images, others);
   const schedule = trainingSchedule(model.checkpoint.scheduler);
   const judge = clip === undefined ? undefined : await ClipJudge.prepare(model, clip, schedule, images, context.signal);
   const session = new TrainingSession(model, learner.networks(), {
@@ -99,7 +117,7 @@ export async function trainGate(
   try {
     const outcome = await runTraining(
       {
-        order: [record, experts.map(({ expert }) => expert.sha256)],
+        order: [record, stacks.flatMap((one) => one.experts.map(({ expert }) => expert.sha256))],
         output: settings.output,
         seed: settings.seed,
         resume: settings.resume,
@@ -109,8 +127,9 @@ export async function trainGate(
         differentiate: async (parameters, random) => {
           context.signal.throwIfAborted();
           let batch = drawBatch(images, schedule, random, drawing);
-          if (seen !== undefined) batch = await ownPrediction(batch, seen, model, alone);
-          return learner.collect(await session.lossAndGradient(batch, learner.feeds(parameters)));
+          const place = batch.images[0]?.stack ?? 0;
+          if (seen !== undefined) batch = await ownPrediction(batch, seen, model, alone[place]!);
+          return learner.collect(await session.lossAndGradient(batch, learner.feeds(parameters, place)), place);
         },
         gates: () => session.gates,
         sample: sampler(settings, context, async (parameters, step) => {

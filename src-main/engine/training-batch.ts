@@ -32,7 +32,7 @@ export interface BatchOptions {
   readonly timesteps?: number | undefined;
 }
 
-/** Draws a batch; all its pictures are of one bucket. */
+/** Draws a batch; all its pictures are of one bucket and one stack. */
 export function drawBatch(
   images: readonly TrainingImage[],
   schedule: TrainingSchedule,
@@ -40,7 +40,7 @@ export function drawBatch(
   { batch, captionDropout, minSnr, timesteps: end = schedule.alphaBar.length }: BatchOptions,
 ): TrainingBatch {
   const first = images[random.randint(0, images.length, 1)[0]!]!;
-  const alike = images.filter(({ bucket }) => bucket === first.bucket);
+  const alike = images.filter(({ bucket, stack: own }) => bucket === first.bucket && own === first.stack);
   const chosen = [
     first,
     ...random

@@ -16,6 +16,8 @@ export interface TrainingImage {
   readonly latents: readonly FloatTensor[];
   /** `h x w` of the latent: only images alike share a batch. */
   readonly bucket: string;
+  /** The stack that it teaches, where a gate learns from several; the first unless given. */
+  readonly stack?: number;
 }
 
 export interface ImageOptions {

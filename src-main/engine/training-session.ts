@@ -16,8 +16,8 @@ import { judgedStep, textStep, trainingNames, unetStep } from './training-graph.
 /** One network's part in the training. */
 export interface TrainedNetwork {
   readonly graph: ExpertGraph;
-  /** Fed to every run: factors of experts that stay as they are. */
-  readonly fixed: Readonly<Record<string, FloatTensor>>;
+  /** Fed to every run: factors of experts that stay as they are. One per stack, all of the same sizes. */
+  readonly fixed: readonly Readonly<Record<string, FloatTensor>>[];
   /** Weights and masks [rows, N]. */
   readonly strengths: Readonly<Record<string, FloatTensor>>;
   /** Names of the graph inputs that are trained; none means that the network only runs. */
@@ -51,7 +51,8 @@ export class TrainingSession {
   readonly #recompute: boolean;
   readonly #judge: Judge | undefined;
   readonly #tokens: TokensOf;
-  readonly #open = new Map<string, { readonly session: Session; readonly held: HeldInputs }>();
+  readonly #open = new Map<string, Session>();
+  readonly #held = new Map<string, HeldInputs>();
   readonly #states = new Map<string, FloatTensor>();
   #gates: readonly number[] | undefined;
 
@@ -90,7 +91,8 @@ export class TrainingSession {
     parameters: Readonly<Record<ExpertNetwork, Feeds>>,
   ): Promise<LossAndGradient> {
     const ids = this.#tokens(batch.captions);
-    const states = await this.#encode(batch.captions, ids, parameters.text_encoder);
+    const stack = batch.images[0]?.stack ?? 0;
+    const states = await this.#encode(batch.captions, ids, parameters.text_encoder, stack);
     const trainsText = this.#text !== undefined && this.#text.trainables.length > 0;
     const given = {
       sample: batch.sample,
@@ -119,7 +121,7 @@ export class TrainingSession {
     if (gates !== undefined) this.#gates = meanPerExpert(gates as FloatTensor);
     if (trainsText) {
       const seed = result[trainingNames.textGradient] as FloatTensor;
-      const text = await this.#textGradient(ids, seed, parameters.text_encoder);
+      const text = await this.#textGradient(ids, seed, parameters.text_encoder, stack);
       for (const name of this.#text.trainables) gradients[`text_encoder/${name}`] = data(text[gradientOutput(name)]);
       const even = text[trainingNames.balance];
       if (even !== undefined) {
@@ -131,16 +133,16 @@ export class TrainingSession {
   }
 
   async release(): Promise<void> {
-    for (const { session, held } of this.#open.values()) {
-      await held.release();
-      await session.release();
-    }
+    for (const held of this.#held.values()) await held.release();
+    for (const session of this.#open.values()) await session.release();
+    this.#held.clear();
     this.#open.clear();
   }
 
   /** What the UNet predicts, for a judge; its gradient runs it again, so that the two graphs need no common memory. */
   async #predict(batch: TrainingBatch, feeds: Feeds): Promise<FloatTensor> {
-    const { session, held } = await this.#opened(`prediction ${batch.bucket}`, this.#unet.fixed, () =>
+    const stack = batch.images[0]?.stack ?? 0;
+    const { session, held } = await this.#opened(`prediction ${batch.bucket}`, this.#unet.fixed, stack, () =>
       this.#unetGraph(feeds, false),
     );
     return (await session.run(feeds, held))['out_sample'] as FloatTensor;
@@ -153,23 +155,23 @@ export class TrainingSession {
   }
 
   async #unetSession(batch: TrainingBatch, feeds: Feeds, trainsText: boolean) {
-    return this.#opened(`unet ${batch.bucket}`, this.#unet.fixed, () => {
+    return this.#opened(`unet ${batch.bucket}`, this.#unet.fixed, batch.images[0]?.stack ?? 0, () => {
       const network = this.#unetGraph(feeds, true);
       const trainables = [...this.#unet.trainables, ...(trainsText ? ['encoder_hidden_states'] : [])];
       const step = this.#judge === undefined ? unetStep : judgedStep;
       return step(
         network,
-        { ...feeds, ...this.#unet.fixed },
+        { ...feeds, ...this.#unet.fixed[0] },
         { trainables, balance: this.#balance, recompute: this.#recompute },
       );
     });
   }
 
   /** Text states [B, T, D] of the captions. */
-  async #encode(captions: readonly string[], ids: IntTensor, parameters: Feeds): Promise<FloatTensor> {
+  async #encode(captions: readonly string[], ids: IntTensor, parameters: Feeds, stack: number): Promise<FloatTensor> {
     const text = this.#text;
     if (text !== undefined) {
-      const { session, held } = await this.#opened('text', text.fixed, () =>
+      const { session, held } = await this.#opened('text', text.fixed, stack, () =>
         this.#model.textGraph(expertLayers(text.graph)),
       );
       const result = await session.run({ input_ids: ids, ...text.strengths, ...parameters }, held);
@@ -189,13 +191,18 @@ export class TrainingSession {
     return floatTensor([rows.length, tokens, width], all);
   }
 
-  async #textGradient(ids: IntTensor, seed: FloatTensor, parameters: Feeds): Promise<Readonly<Record<string, Tensor>>> {
+  async #textGradient(
+    ids: IntTensor,
+    seed: FloatTensor,
+    parameters: Feeds,
+    stack: number,
+  ): Promise<Readonly<Record<string, Tensor>>> {
     const text = this.#text!;
     const feeds = { [trainingNames.textSeed]: seed, ...text.strengths, ...parameters };
-    const { session, held } = await this.#opened('text gradient', text.fixed, () =>
+    const { session, held } = await this.#opened('text gradient', text.fixed, stack, () =>
       textStep(
         this.#model.textGraph(expertLayers({ ...text.graph, softmax: true })),
-        { input_ids: ids, ...feeds, ...text.fixed },
+        { input_ids: ids, ...feeds, ...text.fixed[0] },
         {
           trainables: text.trainables,
           balance: this.#balance,
@@ -206,13 +213,19 @@ export class TrainingSession {
     return session.run({ input_ids: ids, ...feeds }, held);
   }
 
-  async #opened(key: string, fixed: Feeds, graph: () => Parameters<LoadedModel['openGraph']>[0]) {
-    const known = this.#open.get(key);
-    if (known !== undefined) return known;
-    const session = await this.#model.openGraph(graph());
-    const opened = { session, held: await session.hold(fixed) };
-    this.#open.set(key, opened);
-    return opened;
+  /** A session per key, whose graph does not know the stacks, and what each stack feeds it. */
+  async #opened(
+    key: string,
+    fixed: readonly Feeds[],
+    stack: number,
+    graph: () => Parameters<LoadedModel['openGraph']>[0],
+  ): Promise<{ readonly session: Session; readonly held: HeldInputs }> {
+    const session = this.#open.get(key) ?? (await this.#model.openGraph(graph()));
+    this.#open.set(key, session);
+    const own = `${key} ${stack}`;
+    const held = this.#held.get(own) ?? (await session.hold(fixed[stack]!));
+    this.#held.set(own, held);
+    return { session, held };
   }
 }
 

@@ -12,7 +12,7 @@ import type { GateExpert } from '../../src-main/engine/gate-learner.ts';
 import { generateImage } from '../../src-main/engine/generate-image.ts';
 import { LoadedModel } from '../../src-main/engine/loaded-model.ts';
 import { Mixture } from '../../src-main/engine/mixture.ts';
-import { trainGate } from '../../src-main/engine/train-gate.ts';
+import { trainGate, type FurtherStack } from '../../src-main/engine/train-gate.ts';
 import { stateFile } from '../../src-main/engine/training-run.ts';
 import { textEncoderModules } from '../../src-main/networks/modules.ts';
 import { drawExpert } from '../support/draw-expert.ts';
@@ -63,7 +63,8 @@ async function trained(
   {
     signal = new AbortController().signal,
     onEvent,
-  }: { signal?: AbortSignal; onEvent?: (event: TrainEvent) => void } = {},
+    further = [],
+  }: { signal?: AbortSignal; onEvent?: (event: TrainEvent) => void; further?: readonly FurtherStack[] } = {},
 ) {
   const events: TrainEvent[] = [];
   const settings = trainGateSchema.parse({
@@ -83,7 +84,7 @@ async function trained(
       onEvent?.(event);
     },
   };
-  const outcome = await trainGate(settings, model, experts, context, 64e9);
+  const outcome = await trainGate(settings, model, experts, context, 64e9, further);
   const losses = events.flatMap((event) => (event.kind === 'update' ? [event.loss] : []));
   return { ...outcome, events, losses };
 }
@@ -131,6 +132,41 @@ describe('a gate', () => {
     const { gate } = await readGateFile(path);
     const { weight } = gate.networks.unet![0]!;
     expect(weight.data.some((value) => value !== 0)).toBe(true);
+  });
+});
+
+/** An expert of noise beside an attention-only one, in the roles of `experts`. */
+function otherStack(rank: number): FurtherStack {
+  const modules = [...experts[0]!.expert.layers.unet.values(), ...experts[0]!.expert.layers.text_encoder.values()].map(
+    ({ module }) => module,
+  );
+  const one = (seed: number, strength: number): GateExpert => ({
+    ...experts[0]!,
+    expert: drawExpert(seed, modules, { rank, strength }),
+  });
+  return { experts: [one(3, 0.4), one(4, 0.01)], images: [pictures] };
+}
+
+describe('a gate over several stacks', () => {
+  it('learns the roles that their experts share', { timeout: 120_000 }, async () => {
+    const wish = { steps: 60, balance: 0, learningRate: 0.02, batch: 2, amplitude: 'free' } as const;
+    const { events, path } = await trained(wish, { further: [otherStack(2)] });
+    const updates = events.filter((event) => event.kind === 'update');
+    // A free amplitude starts as the plain sum: gates of 1, whose mean falls for the disturber alone.
+    expect(updates[0]!.gates).toEqual([expect.closeTo(1, 1), expect.closeTo(1, 1)]);
+    expect(updates.at(-1)!.gates![0]).toBeLessThan(0.7);
+    const { gate } = await readGateFile(path);
+    expect(gate.experts.map(({ name }) => name)).toEqual(['expert 1', 'expert 2']);
+  });
+
+  it('refuses stacks of other ranks', async () => {
+    await expect(trained({}, { further: [otherStack(3)] })).rejects.toThrow(/same layers with the same ranks/);
+  });
+
+  it("is trained in the paper's form too", { timeout: 60_000 }, async () => {
+    const { steps, losses } = await trained({ steps: 2, form: 'paper' }, { further: [otherStack(2)] });
+    expect(steps).toBe(2);
+    expect(losses.every(Number.isFinite)).toBe(true);
   });
 });
 
