@@ -12,7 +12,7 @@ import { tokenCount } from '../text/prompt.ts';
 import { bake, bakedMetadata } from './bake.ts';
 import { completeMix } from './complete-mix.ts';
 import { describeFile } from './describe-file.ts';
-import { availableMemory, chooseDevice, probeDevices, type DeviceDecision } from './devices.ts';
+import { availableMemory, chooseDevice, probeDevices, type DeviceDecision, type DeviceOptions } from './devices.ts';
 import type { Handlers } from './engine.ts';
 import { drawSheet } from './draw-sheet.ts';
 import { buildMixture, ExpertStore } from './expert-stack.ts';
@@ -29,11 +29,12 @@ import { trainLora } from './train-lora.ts';
 /** Where probes are remembered between runs of the program. */
 const cacheFolder = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'mole-atelier');
 
-/** The product's handlers, over one store of open models. */
-export function createHandlers(): Handlers {
+/** The product's handlers, over one store of open models. `launch` tries a provider; by default a forked probe.js does. */
+export function createHandlers(launch?: DeviceOptions['launch']): Handlers {
   const store = new ModelStore();
   const experts = new ExpertStore();
-  const choose = (choice: DeviceChoice): Promise<DeviceDecision> => chooseDevice(choice, { cacheFolder });
+  const devices: DeviceOptions = { cacheFolder, ...(launch === undefined ? {} : { launch }) };
+  const choose = (choice: DeviceChoice): Promise<DeviceDecision> => chooseDevice(choice, devices);
   const deviceOf = (decision: DeviceDecision, threads?: number): ModelDevice => ({
     provider: decision.provider,
     fusedAttention: decision.fusedAttention,
@@ -191,7 +192,7 @@ export function createHandlers(): Handlers {
 
     async devices(params) {
       const { refresh } = checkParams('devices', params);
-      return probeDevices({ refresh, cacheFolder });
+      return probeDevices({ refresh, ...devices });
     },
 
     async sheet(params) {

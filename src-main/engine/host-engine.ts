@@ -2,14 +2,9 @@
 // lives as long as its parent listens, and an error nobody caught ends it, after the parent was told.
 import type { FromEngine } from '../contract/channels.ts';
 import { failureOf } from './failure-of.ts';
+import { parentPortOfElectron } from './parent-port.ts';
 import type { Handlers } from './engine.ts';
 import { serveRequests, type EnginePort } from './serve-requests.ts';
-
-/** The part of Electron's `process.parentPort` that is used; Node's own types do not know it. */
-interface ParentPort {
-  readonly postMessage: (message: unknown) => void;
-  readonly on: (event: 'message', listener: (event: { readonly data: unknown }) => void) => void;
-}
 
 /** Exit code of a process that an uncaught error ended. */
 export const uncaughtExitCode = 70;
@@ -36,7 +31,7 @@ function leave(): void {
 }
 
 function portOfProcess(): EnginePort {
-  const parentPort = (process as unknown as { readonly parentPort?: ParentPort }).parentPort;
+  const parentPort = parentPortOfElectron();
   if (parentPort !== undefined) {
     return {
       send: (message) => {

@@ -2,6 +2,7 @@
 // A process of its own because a missing or faulty driver can abort natively instead of throwing.
 import { selfTest } from '../runtime/self-test.ts';
 import { compiledProviders, runtimeVersion } from '../runtime/session.ts';
+import { parentPortOfElectron } from './parent-port.ts';
 import { isProvider, type ProbeMessage } from './probe-message.ts';
 
 async function probe(name: string | undefined): Promise<ProbeMessage> {
@@ -15,7 +16,11 @@ async function probe(name: string | undefined): Promise<ProbeMessage> {
 }
 
 const message = await probe(process.argv[2]);
-if (process.send === undefined) {
+const parentPort = parentPortOfElectron();
+if (parentPort !== undefined) {
+  // Electron's main process ends this one as soon as it has the answer.
+  parentPort.postMessage(message);
+} else if (process.send === undefined) {
   process.stdout.write(`${JSON.stringify(message)}\n`);
 } else {
   // Exit without the drivers' own clean-up, which aborts on some: the answer is out already.

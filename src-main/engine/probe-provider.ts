@@ -13,17 +13,20 @@ export type ProbeOutcome =
   | { readonly kind: 'crashed'; readonly how: string; readonly lastWords: string }
   | { readonly kind: 'timed-out'; readonly milliseconds: number };
 
+/** Milliseconds a probe may take; a first compilation of shaders takes seconds. */
+export const probeTimeoutMs = 60_000;
+
 export interface LaunchOptions {
   /** Path of the built probe.js; found beside this code when undefined. */
   readonly script?: string;
-  /** The probe is killed after this time; a first compilation of shaders takes seconds. */
+  /** The probe is killed after this time; default probeTimeoutMs. */
   readonly timeoutMs?: number;
 }
 
 /** Runs the self-test of `provider` in a child. Never rejects for what the child does; throws when probe.js is missing. */
 export function launchProbe(provider: ProviderName, options: LaunchOptions = {}): Promise<ProbeOutcome> {
   const script = options.script ?? findProbe();
-  const milliseconds = options.timeoutMs ?? 60_000;
+  const milliseconds = options.timeoutMs ?? probeTimeoutMs;
   return new Promise((resolve) => {
     const child = fork(script, [provider], { execArgv: [], stdio: ['ignore', 'ignore', 'pipe', 'ipc'] });
     let lastWords = '';
