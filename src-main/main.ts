@@ -1,36 +1,50 @@
 // Electron's main process: the host, the engine in a process of its own, and one window. No logic of its own.
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { app, BrowserWindow, dialog } from 'electron';
 import packageJson from '../package.json' with { type: 'json' };
 import { EngineClient } from './client/engine-client.ts';
 import { answerAddress, declareAddress } from './desktop/address.ts';
-import { denyPermissions, openAppWindow } from './desktop/app-window.ts';
+import { openAppWindow } from './desktop/app-window.ts';
 import { utilityEngine } from './desktop/engine-process.ts';
+import { lockDown } from './desktop/lock-down.ts';
+import { setMenu } from './desktop/menu.ts';
 import { connectWindow } from './desktop/window-messages.ts';
 import { bundledExpertPaths, bundledModelPath, rendererFolder } from './host/bundled-files.ts';
+import { PictureShelf } from './host/picture-shelf.ts';
 import { WindowHost } from './host/window-host.ts';
 
 const built = import.meta.dirname;
 
 async function start(): Promise<void> {
   await app.whenReady();
-  denyPermissions();
-  const engine = { spawn: utilityEngine(join(built, 'engine.js')) };
+  lockDown();
+  setMenu();
+  const engine = { spawn: utilityEngine(join(built, 'engine.js'), join(built, 'probe.js')) };
   const client = new EngineClient(engine);
   const trainingClient = new EngineClient(engine);
-  const host = await WindowHost.open({
-    client,
-    trainingClient,
-    folder: join(app.getPath('pictures'), 'MoLE Atelier'),
-    stateFolder: join(app.getPath('userData'), 'queue'),
-    version: packageJson.version,
-    place: 'desktop',
-    model: bundledModelPath(),
-    bundled: bundledExpertPaths(),
-  });
-  answerAddress(rendererFolder(), host.shelf);
+  // The window first: it loads its page while the host opens its files.
+  const hosting = setImmediate().then(() =>
+    WindowHost.open({
+      client,
+      trainingClient,
+      folder: join(app.getPath('pictures'), 'MoLE Atelier'),
+      stateFolder: join(app.getPath('userData'), 'queue'),
+      version: packageJson.version,
+      place: 'desktop',
+      model: bundledModelPath(),
+      bundled: bundledExpertPaths(),
+    }),
+  );
+  let shelf = new PictureShelf();
+  answerAddress(rendererFolder(), () => shelf);
   const open = (): void => {
-    connectWindow(openAppWindow(join(built, '../preload/preload.cjs')), host);
+    const window = openAppWindow({
+      preload: join(built, '../preload/preload.cjs'),
+      icon: iconPath(),
+      place: join(app.getPath('userData'), 'window.json'),
+    });
+    connectWindow(window, hosting);
   };
   open();
   app.on('activate', () => {
@@ -38,9 +52,15 @@ async function start(): Promise<void> {
   });
   app.on('second-instance', () => {
     const [window] = BrowserWindow.getAllWindows();
-    if (window === undefined) open();
-    else window.focus();
+    if (window === undefined) {
+      open();
+      return;
+    }
+    if (window.isMinimized()) window.restore();
+    window.focus();
   });
+  const host = await hosting;
+  shelf = host.shelf;
   let ended = false;
   app.on('before-quit', (event) => {
     if (ended) return;
@@ -53,6 +73,11 @@ async function start(): Promise<void> {
         app.quit();
       });
   });
+}
+
+/** In the package it lies beside app.asar (see .electron-builder.mjs), in the repository among the assets. */
+function iconPath(): string {
+  return app.isPackaged ? join(process.resourcesPath, 'icon.png') : join(built, '../../assets/icon/sizes/512x512.png');
 }
 
 app.on('window-all-closed', () => {

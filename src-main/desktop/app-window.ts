@@ -1,30 +1,34 @@
-// The window: sandboxed, without Node, shown when it has something to show. It goes nowhere else, opens nothing, and is
-// given no permission.
-import { join } from 'node:path';
-import { BrowserWindow, session } from 'electron';
+// The window: sandboxed, without Node, shown when it has something to show, where it stood the last time.
+import { existsSync } from 'node:fs';
+import { BrowserWindow } from 'electron';
 import { appOrigin } from './address.ts';
+import { readPlace, rememberPlace } from './window-place.ts';
 
-/** Denies every permission that a page could ask for: camera, notifications, the clipboard's content and so on. */
-export function denyPermissions(): void {
-  session.defaultSession.setPermissionRequestHandler((_, __, decide) => {
-    decide(false);
-  });
-  session.defaultSession.setPermissionCheckHandler(() => false);
+export interface AppWindowOptions {
+  /** The built preload script. */
+  readonly preload: string;
+  /** A PNG for systems that take a window's picture from the window; left out when it is not there. */
+  readonly icon: string;
+  /** The file that remembers where the window stood. */
+  readonly place: string;
 }
 
-/** Opens the window; `preload` is the built preload script. */
-export function openAppWindow(preload: string): BrowserWindow {
+/** Opens the window and loads the interface into it. */
+export function openAppWindow({ preload, icon, place: placeFile }: AppWindowOptions): BrowserWindow {
+  const place = readPlace(placeFile);
   const window = new BrowserWindow({
     width: 1280,
     height: 860,
+    ...place?.bounds,
     minWidth: 760,
     minHeight: 560,
     show: false,
     title: 'MoLE Atelier',
-    backgroundColor: '#17181b',
+    backgroundColor: '#18191b',
     autoHideMenuBar: true,
+    ...(existsSync(icon) ? { icon } : {}),
     webPreferences: {
-      preload: join(preload),
+      preload,
       sandbox: true,
       contextIsolation: true,
       nodeIntegration: false,
@@ -32,16 +36,11 @@ export function openAppWindow(preload: string): BrowserWindow {
       spellcheck: false,
     },
   });
-  window.webContents.setWindowOpenHandler(() => ({ action: 'deny' }));
-  window.webContents.on('will-navigate', (event) => {
-    event.preventDefault();
-  });
-  window.webContents.on('will-frame-navigate', (event) => {
-    event.preventDefault();
-  });
   window.once('ready-to-show', () => {
-    window.show();
+    if (place?.maximized === true) window.maximize();
+    else window.show();
   });
+  rememberPlace(window, placeFile);
   void window.loadURL(`${appOrigin}/index.html`);
   return window;
 }
