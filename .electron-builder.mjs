@@ -54,7 +54,7 @@ export default {
   // The interface is English alone.
   electronLanguages: ['en-US'],
   // https://arxiv.org/abs/2404.13628 is the method's paper; Debian's packages must name a page.
-  extraMetadata: { homepage: 'https://arxiv.org/abs/2404.13628' },
+  extraMetadata: { homepage: 'https://arxiv.org/abs/2404.13628', desktopName: 'mole-atelier.desktop' },
   linux: {
     target: ['AppImage', 'deb'],
     category: 'Graphics',
@@ -62,6 +62,7 @@ export default {
     synopsis: 'Draw with many LoRAs at once',
     maintainer: 'The MoLE Atelier authors <authors@mole-atelier.invalid>',
     executableName: 'mole-atelier',
+    syncDesktopName: true,
     files: files('darwin', 'win32'),
   },
   win: { target: ['nsis'], icon: 'assets/icon/icon.ico', files: files('darwin', 'linux') },
