@@ -1,0 +1,94 @@
+// Lays out what the composition benchmark needs beside the experts: the true drawings of the judged compositions, the drawings that
+// teach composing gates (other subjects in the same styles), and those that teach a gate each expert alone, as the paper does.
+//   npx tsx compositions.ts [--data data/128] [--truth ../../test/bench/compose/truth] [--lessons ../../assets/experts/compositions]
+import { copyFileSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { processed, processedStyles } from './processed-styles.ts';
+
+type Drawing = { file: string; subject: string; style: string; captions: { plain: string[] } };
+type Half = { pairs: string[][]; triples: string[][] };
+type Pairs = {
+  styles: string[];
+  subjects: string[];
+  taught: string[];
+  unseenStyle: string;
+  validation: Half;
+  test: Half;
+};
+
+const here = dirname(fileURLToPath(import.meta.url));
+const { values } = parseArgs({
+  options: {
+    data: { type: 'string', default: join(here, 'data/128') },
+    truth: { type: 'string', default: resolve(here, '../../test/bench/compose/truth') },
+    lessons: { type: 'string', default: resolve(here, '../../assets/experts/compositions') },
+    alone: { type: 'string', default: resolve(here, '../../test/bench/compose/alone') },
+    experts: { type: 'string', default: join(here, 'data/experts') },
+  },
+});
+const load = <T>(path: string): T => JSON.parse(readFileSync(path, 'utf8')) as T;
+const index = load<Drawing[] | { drawings: Drawing[] }>(join(values.data, 'index.json'));
+const drawings = Array.isArray(index) ? index : index.drawings;
+const pairs = load<Pairs>(join(here, '../../test/bench/compose/pairs.json'));
+const { baseStyles } = load<{ baseStyles: string[] }>(join(here, 'holdout.json'));
+const experts = load<{ styles: { name: string; set?: string }[] }>(join(here, 'experts.json'));
+const setOf = new Map(experts.styles.map(({ name, set }) => [name, set]));
+
+/** Every true drawing of `subject` in `styles`: a drawn set or the base sets, then processed in the order named. */
+async function truths(subject: string, styles: string[]): Promise<{ name: string; png: Buffer; said: string }[]> {
+  const [first, ...more] = styles;
+  const set = setOf.get(first!);
+  const sets = set === undefined ? baseStyles : [set];
+  const found = [];
+  for (const drawing of drawings.filter((one) => one.subject === subject && sets.includes(one.style))) {
+    let png: Buffer = readFileSync(join(values.data, drawing.file));
+    for (const style of set === undefined ? styles : more) {
+      png = await processed(
+        png,
+        processedStyles.find((known) => known === style)!,
+      );
+    }
+    found.push({ name: drawing.style, png, said: drawing.captions.plain[1]! });
+  }
+  return found;
+}
+
+const judged = [pairs.validation, pairs.test].flatMap((half) => [...half.pairs, ...half.triples]);
+for (const folder of [values.truth, values.lessons, values.alone]) rmSync(folder, { recursive: true, force: true });
+for (const [subject, ...styles] of judged) {
+  const folder = join(values.truth, [subject, ...styles].join('-'));
+  mkdirSync(folder, { recursive: true });
+  for (const { name, png } of await truths(subject!, styles)) writeFileSync(join(folder, `${name}.png`), png);
+}
+const taughtStyles = pairs.styles.filter((style) => style !== pairs.unseenStyle);
+const doubles = [...new Set(judged.filter((parts) => parts.length === 3).map(([, ...styles]) => styles.join(' ')))];
+for (const subject of pairs.taught) {
+  if (judged.some(([own]) => own === subject)) throw new Error(`${subject} is judged and cannot teach.`);
+  const lessons = [...taughtStyles.map((style) => [style]), ...doubles.map((both) => both.split(' '))];
+  for (const styles of lessons.filter((one) => !one.includes(pairs.unseenStyle))) {
+    const folder = join(values.lessons, [subject, ...styles].join('-'));
+    mkdirSync(folder, { recursive: true });
+    for (const { name, png, said } of await truths(subject, styles)) {
+      writeFileSync(join(folder, `${name}.png`), png);
+      writeFileSync(join(folder, `${name}.txt`), `${[said, ...styles.map((style) => `${style} style`)].join(', ')}\n`);
+    }
+  }
+}
+// Four drawings of each expert by itself.
+for (const name of [...pairs.styles, ...pairs.subjects, ...pairs.taught]) {
+  const from = join(values.experts, name);
+  const files = readdirSync(from)
+    .filter((file) => file.endsWith('.png'))
+    .sort();
+  const to = join(values.alone, name);
+  mkdirSync(to, { recursive: true });
+  for (let i = 0; i < 4; i++) {
+    const file = files[Math.floor((i * files.length) / 4)]!;
+    for (const one of [file, file.replace('.png', '.txt')]) copyFileSync(join(from, one), join(to, one));
+  }
+}
+console.log(
+  `${judged.length} compositions in ${values.truth}, lessons in ${values.lessons}, single experts in ${values.alone}`,
+);

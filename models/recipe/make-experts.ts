@@ -1,0 +1,131 @@
+// Makes the bundled experts from the drawings, in one go: lays out pictures, trains every LoRA, draws its preview, writes its
+// sidecar, trains the gates and writes the recipes. What is there already is left alone, so that an interrupted run goes on; remove
+// a file to make it anew. Needs data/128 (npm run prepare-data -- --size 128) and the command line (npm run build in the root).
+//   npx tsx make-experts.ts [--threads 2] [--out ../../assets/experts]
+import { execFileSync } from 'node:child_process';
+import {
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+type Style = { name: string; set?: string; about: string };
+type Subject = { name: string; rank: number };
+type Gate = { name: string; experts: string[]; images: string; flags: string[] };
+type Recipe = { name: string; gate: string; experts: string[] };
+type Experts = { styles: Style[]; subjects: Subject[]; gates: Gate[]; recipes: Recipe[] };
+
+const here = dirname(fileURLToPath(import.meta.url));
+const root = resolve(here, '../..');
+const { values } = parseArgs({
+  options: {
+    threads: { type: 'string', default: '2' },
+    out: { type: 'string', default: join(root, 'assets/experts') },
+  },
+});
+const { styles, subjects, gates, recipes } = JSON.parse(readFileSync(join(here, 'experts.json'), 'utf8')) as Experts;
+const mostBytes = 1_000_000;
+
+function atelier(...args: string[]): void {
+  execFileSync(process.execPath, [join(root, 'out/main/atelier.js'), ...args], {
+    stdio: ['ignore', 'inherit', 'inherit'],
+  });
+}
+
+function tsx(script: string): void {
+  execFileSync(process.execPath, ['--import', 'tsx', join(here, script)], { cwd: here, stdio: 'inherit' });
+}
+
+const file = (name: string, ending: string): string => join(values.out, `${name}${ending}`);
+
+/** A LoRA from data/experts/<name>, with the settings that suit the bundled model. */
+function lora(name: string, trigger: string, rank: number, steps: number): void {
+  const output = file(name, '.safetensors');
+  if (existsSync(output)) return;
+  const training = ['--rank', String(rank), '--steps', String(steps), '--batch', '4', '--lr', '2e-3', '--mirror'];
+  const images = join(here, 'data/experts', name);
+  atelier(
+    'train-lora',
+    '--images',
+    images,
+    '--trigger',
+    trigger,
+    ...training,
+    '--threads',
+    values.threads,
+    '--out',
+    output,
+  );
+  const { size } = statSync(output);
+  if (size > mostBytes) throw new Error(`${output} has ${size} bytes, more than ${mostBytes}.`);
+}
+
+/** What the LoRA itself draws, as the picture beside it, and what A1111's editor would have noted. */
+function sidecars(name: string, prompt: string, seed: number, trigger: string, description: string): void {
+  if (!existsSync(file(name, '.png'))) {
+    const scratch = mkdtempSync(join(tmpdir(), 'atelier-preview-'));
+    const drawing = ['--steps', '20', '--cfg', '4', '--seed', String(seed), '--threads', values.threads];
+    atelier('generate', '--prompt', prompt, '--expert', file(name, '.safetensors'), ...drawing, '--out', scratch);
+    const picture = readdirSync(scratch).find((one) => one.endsWith('.png'))!;
+    copyFileSync(join(scratch, picture), file(name, '.png'));
+    rmSync(scratch, { recursive: true });
+  }
+  const notes = {
+    description,
+    'sd version': 'Unknown',
+    'activation text': trigger,
+    'preferred weight': 1,
+    notes: 'For models/atelier-mini.',
+  };
+  writeFileSync(file(name, '.json'), `${JSON.stringify(notes, undefined, 2)}\n`);
+}
+
+tsx('references.ts');
+tsx('compositions.ts');
+for (const { name, about } of styles) {
+  lora(name, `${name} style`, 8, 900);
+  sidecars(
+    name,
+    `a cat, ${name} style`,
+    5,
+    `${name} style`,
+    `A style for the bundled model: ${about}. Never shown to the base model.`,
+  );
+}
+for (const { name, rank } of subjects) {
+  lora(name, name, rank, 400);
+  const article = /^[aeiou]/.test(name) ? 'an' : 'a';
+  const about = `A subject for the bundled model: ${article} ${name}, from four drawings. Never shown to the base model.`;
+  sidecars(name, `${article} ${name}, noto style`, 5, name, about);
+}
+for (const { name, experts, images, flags } of gates) {
+  const output = file(name, '.mole.safetensors');
+  if (existsSync(output)) continue;
+  const stack = experts.flatMap((expert) => ['--expert', file(expert, '.safetensors')]);
+  atelier(
+    'train-gate',
+    '--images',
+    join(values.out, images),
+    ...stack,
+    ...flags,
+    '--threads',
+    values.threads,
+    '--out',
+    output,
+  );
+}
+for (const { name, gate, experts } of recipes) {
+  const output = file(name, '.mole.json');
+  if (existsSync(output)) continue;
+  const stack = experts.flatMap((expert) => ['--expert', file(expert, '.safetensors')]);
+  atelier('recipe', ...stack, '--mode', 'mole', '--gate', file(gate, '.mole.safetensors'), '--out', output);
+}
