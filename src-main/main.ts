@@ -1,6 +1,6 @@
 // Electron's main process: the host, the engine in a process of its own, and one window. No logic of its own.
 import { join } from 'node:path';
-import { setImmediate } from 'node:timers/promises';
+import { setImmediate, setTimeout } from 'node:timers/promises';
 import { app, BrowserWindow, dialog } from 'electron';
 import packageJson from '../package.json' with { type: 'json' };
 import { EngineClient } from './client/engine-client.ts';
@@ -15,6 +15,8 @@ import { PictureShelf } from './host/picture-shelf.ts';
 import { WindowHost } from './host/window-host.ts';
 
 const built = import.meta.dirname;
+/** Milliseconds after which the engine is started, when no window has asked for it yet. */
+const engineRestMs = 1000;
 
 async function start(): Promise<void> {
   await app.whenReady();
@@ -73,6 +75,9 @@ async function start(): Promise<void> {
         app.quit();
       });
   });
+  // The engine takes a moment to start; the first picture should not wait for it, nor the window's first second.
+  await setTimeout(engineRestMs);
+  await client.request('tokenCount', { prompt: '' }).catch(() => undefined);
 }
 
 /** In the package it lies beside app.asar (see .electron-builder.mjs), in the repository among the assets. */
