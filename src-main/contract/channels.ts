@@ -12,6 +12,7 @@ import {
   trainLoraSchema,
   type TrainEvent,
   type TrainGateRequest,
+  type TrainingMemory,
   type TrainLoraRequest,
   type TrainResult,
 } from './training.ts';
@@ -52,6 +53,14 @@ export const methodSchemas = {
   trainGate: trainGateSchema,
   /** Trains a LoRA from sample pictures. */
   trainLora: trainLoraSchema,
+  /** What a training would need in memory, from headers alone. */
+  trainingMemory: z.strictObject({
+    model: z.string().min(1),
+    vae: z.string().optional(),
+    resolution: trainGateSchema.shape.resolution,
+    batch: trainGateSchema.shape.batch,
+    recompute: trainGateSchema.shape.recompute,
+  }),
   /** A mix as one plain LoRA: mean gates, listened to while `prompts` are drawn. */
   bake: z.strictObject({
     model: z.string().min(1),
@@ -126,6 +135,11 @@ export interface Methods {
   noise: { params: z.input<typeof methodSchemas.noise>; event: never; result: { readonly shape: readonly number[] } };
   trainGate: { params: TrainGateRequest; event: TrainEvent; result: TrainResult };
   trainLora: { params: TrainLoraRequest; event: TrainEvent; result: TrainResult };
+  trainingMemory: {
+    params: z.input<typeof methodSchemas.trainingMemory>;
+    event: never;
+    result: TrainingMemory;
+  };
   bake: { params: z.input<typeof methodSchemas.bake>; event: GenerateEvent; result: BakeResult };
   saveRecipe: { params: z.input<typeof methodSchemas.saveRecipe>; event: never; result: { readonly path: string } };
   devices: { params: z.input<typeof methodSchemas.devices>; event: never; result: DevicesReport };

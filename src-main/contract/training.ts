@@ -134,3 +134,11 @@ export interface TrainResult {
   readonly deviceReason: string;
   readonly warnings: readonly string[];
 }
+
+/** An estimate for a decision, not for a bill. */
+export interface TrainingMemory {
+  /** Pixels of the square that pictures are cropped to. */
+  readonly resolution: number;
+  readonly neededBytes: number;
+  readonly availableBytes: number;
+}

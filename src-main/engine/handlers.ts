@@ -25,6 +25,7 @@ import { writeRecipe } from './recipe.ts';
 import { runNetwork } from './run-network.ts';
 import { trainGate } from './train-gate.ts';
 import { trainLora } from './train-lora.ts';
+import { trainingMemory } from './training-memory.ts';
 
 /** Where probes are remembered between runs of the program. */
 const cacheFolder = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'mole-atelier');
@@ -129,6 +130,10 @@ export function createHandlers(launch?: DeviceOptions['launch']): Handlers {
         const outcome = await trainLora(settings, model, context, availableMemory());
         return { ...outcome, elapsedMs: performance.now() - start };
       });
+    },
+
+    async trainingMemory(params) {
+      return trainingMemory(checkParams('trainingMemory', params), availableMemory());
     },
 
     async bake(params, context) {

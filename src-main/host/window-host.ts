@@ -14,8 +14,10 @@ import {
 import type { Desk, DeskSurroundings, Handlers, HostOptions } from './desk.ts';
 import { DiagnosticsDesk } from './diagnostics-desk.ts';
 import { DrawingDesk } from './drawing-desk.ts';
+import { DroppingDesk } from './dropping-desk.ts';
 import { EventLog, type Note } from './event-log.ts';
 import { PictureShelf } from './picture-shelf.ts';
+import { TrainingDesk } from './training-desk.ts';
 
 const methodNames = Object.keys(windowMethodSchemas) as [WindowMethodName, ...WindowMethodName[]];
 const toHostSchema = z.strictObject({
@@ -66,7 +68,9 @@ export class WindowHost {
     const log = await EventLog.open(join(options.stateFolder, 'logs'));
     note = log.note;
     note('info', 'opened', { version: options.version, place: options.place });
+    const training = await TrainingDesk.open(surroundings);
     const diagnostics = new DiagnosticsDesk(surroundings, log, () => drawing.welcome().jobs.map(({ state }) => state));
+    const dropping = new DroppingDesk(surroundings);
     const handlers: Handlers<WindowMethodName> = {
       open: () => drawing.welcome(),
       inspect: (params) => {
@@ -77,8 +81,10 @@ export class WindowHost {
       tokenCount: (params) => client.request('tokenCount', params),
       ...drawing.handlers,
       ...diagnostics.handlers,
+      ...dropping.handlers,
+      ...training.handlers,
     };
-    return new WindowHost(shelf, windows, handlers, [diagnostics, drawing], note);
+    return new WindowHost(shelf, windows, handlers, [diagnostics, drawing, training], note);
   }
 
   /** Carries all news to a window through `send`, from now on; returns how to stop that. */

@@ -71,6 +71,7 @@ export const fakeHandlers: Handlers = {
   noise: notFaked,
   trainGate: notFaked,
   trainLora: notFaked,
+  trainingMemory: notFaked,
   bake: notFaked,
   saveRecipe: notFaked,
   devices: notFaked,
