@@ -3,18 +3,21 @@ import { join } from 'node:path';
 import { EngineClient } from '../client/engine-client.ts';
 import { bundledExpertPaths, bundledModelPath, rendererFolder } from '../host/bundled-files.ts';
 import { WindowHost } from '../host/window-host.ts';
+import { removeForgottenFiles } from './dropped-files.ts';
 import { startWebServer, type WebServer } from './web-server.ts';
 
 export interface ServeOptions {
   readonly client: EngineClient;
   /** Where finished pictures are written; the queue and dropped files lie in its folder `.atelier`. Absolute. */
   readonly folder: string;
+  /** IP address to listen on; every other than 127.0.0.1 or ::1 lets other machines in. */
+  readonly address: string;
   readonly port: number;
   readonly version: string;
 }
 
 /** Serves until `close`. Throws FolderInUseError when another process draws into `folder`, Node's error for a taken port. */
-export async function serve({ client, folder, port, version }: ServeOptions): Promise<WebServer> {
+export async function serve({ client, folder, address, port, version }: ServeOptions): Promise<WebServer> {
   const stateFolder = join(folder, '.atelier');
   const trainingClient = new EngineClient();
   const host = await WindowHost.open({
@@ -27,11 +30,15 @@ export async function serve({ client, folder, port, version }: ServeOptions): Pr
     model: bundledModelPath(),
     bundled: bundledExpertPaths(),
   });
+  const dropFolder = join(stateFolder, 'dropped');
+  // What it could not remove it tries again at the next start.
+  removeForgottenFiles(dropFolder, stateFolder, Date.now()).catch(() => undefined);
   try {
     const server = await startWebServer({
       host,
       rendererFolder: rendererFolder(),
-      dropFolder: join(stateFolder, 'dropped'),
+      dropFolder,
+      address,
       port,
     });
     return {

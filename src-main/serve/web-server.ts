@@ -1,9 +1,10 @@
 // The interface over HTTP on this machine, for browsers: static files, pictures by id, dropped files, and the window's messages
-// over a WebSocket. Listens on the loopback address only. Everything that can do something asks for the token of the link; a
-// request under another host name (DNS rebinding) or from another site's page is refused before anything else.
+// over a WebSocket. Listens on the loopback address unless told otherwise. Everything that can do something asks for the token of
+// the link; a request under a foreign host name (DNS rebinding) or from another site's page is refused before anything else.
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { isIPv6, type AddressInfo } from 'node:net';
+import { hostname, networkInterfaces } from 'node:os';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer, type WebSocket } from 'ws';
 import { fromJson, toJson } from '../contract/json-bytes.ts';
@@ -18,6 +19,8 @@ export interface WebServerOptions {
   readonly rendererFolder: string;
   /** Where dropped files are kept. */
   readonly dropFolder: string;
+  /** IP address to listen on. */
+  readonly address: string;
   /** 0 takes a free one. */
   readonly port: number;
 }
@@ -38,8 +41,9 @@ const protocol = 'atelier';
 /** Starts the server. Rejects with Node's error when the port is taken. */
 export async function startWebServer(options: WebServerOptions): Promise<WebServer> {
   const token = randomBytes(24).toString('hex');
+  const names = namesOf(options.address);
   const server = createServer((request, response) => {
-    answer(request, response, options, token).catch(() => {
+    answer(request, response, options, { token, names }).catch(() => {
       if (!response.headersSent) response.writeHead(500);
       response.end();
     });
@@ -52,7 +56,7 @@ export async function startWebServer(options: WebServerOptions): Promise<WebServ
   server.on('upgrade', (request, socket: Duplex, head) => {
     const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim());
     const welcome =
-      isOwnSite(request, true) && offered.includes(protocol) && offered.some((name) => equal(name, token));
+      isOwnSite(request, names, true) && offered.includes(protocol) && offered.some((name) => equal(name, token));
     if (!welcome) {
       socket.end('HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n');
       return;
@@ -61,12 +65,12 @@ export async function startWebServer(options: WebServerOptions): Promise<WebServ
       talk(opened, options.host);
     });
   });
-  await listen(server, options.port);
+  await listen(server, options.port, options.address);
   const { port } = server.address() as AddressInfo;
   return {
     port,
     token,
-    link: `http://127.0.0.1:${port}/#${token}`,
+    link: `http://${names[0]!}:${port}/#${token}`,
     close: async () => {
       for (const socket of sockets.clients) socket.terminate();
       server.closeAllConnections();
@@ -75,10 +79,10 @@ export async function startWebServer(options: WebServerOptions): Promise<WebServ
   };
 }
 
-function listen(server: Server, port: number): Promise<void> {
+function listen(server: Server, port: number, address: string): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen(port, '127.0.0.1', () => {
+    server.listen(port, address, () => {
       server.off('error', reject);
       resolve();
     });
@@ -114,11 +118,11 @@ async function answer(
   request: IncomingMessage,
   response: ServerResponse,
   { host, rendererFolder, dropFolder }: WebServerOptions,
-  token: string,
+  { token, names }: { readonly token: string; readonly names: readonly string[] },
 ): Promise<void> {
   for (const [name, value] of Object.entries(securityHeaders)) response.setHeader(name, value);
-  if (!isOwnSite(request, false)) {
-    refuse(response, 403, 'This address answers only to 127.0.0.1 and localhost, and to its own page.');
+  if (!isOwnSite(request, names, false)) {
+    refuse(response, 403, `This address answers only to ${names.join(', ')}, and to its own page.`);
     return;
   }
   const url = new URL(request.url ?? '/', 'http://127.0.0.1');
@@ -127,7 +131,7 @@ async function answer(
       refuse(response, 401, 'The token of the link is missing: open the link that atelier serve printed.');
       return;
     }
-    await receive(request, response, url.searchParams.get('name') ?? '', dropFolder);
+    await receive(request, response, url.searchParams, dropFolder);
     return;
   }
   if (request.method !== 'GET' && request.method !== 'HEAD') {
@@ -150,11 +154,11 @@ async function answer(
 async function receive(
   request: IncomingMessage,
   response: ServerResponse,
-  name: string,
+  asked: URLSearchParams,
   folder: string,
 ): Promise<void> {
   try {
-    const path = await receiveDroppedFile(request, name, folder);
+    const path = await receiveDroppedFile(request, asked.get('name') ?? '', folder, asked.get('beside') ?? undefined);
     response.writeHead(201, { 'Content-Type': 'application/json' });
     response.end(JSON.stringify({ path }));
   } catch (error) {
@@ -172,16 +176,28 @@ function refuse(response: ServerResponse, status: number, message: string): void
 }
 
 /**
- * Whether the request names this server and comes from its own page or from no page at all. With `fromPage`, an origin must
- * be given: every browser sends one with a WebSocket.
+ * Whether the request names this server by one of `names` and comes from its own page or from no page at all. With
+ * `fromPage`, an origin must be given: every browser sends one with a WebSocket.
  */
-function isOwnSite(request: IncomingMessage, fromPage: boolean): boolean {
+function isOwnSite(request: IncomingMessage, names: readonly string[], fromPage: boolean): boolean {
   const { host, origin } = request.headers;
   const port = request.socket.localPort;
-  const names = [`127.0.0.1:${port}`, `localhost:${port}`];
-  if (host === undefined || !names.includes(host)) return false;
+  if (host === undefined || !names.some((name) => host.toLowerCase() === `${name}:${port}`)) return false;
   if (origin === undefined) return !fromPage;
   return origin === `http://${host}`;
+}
+
+/** The hosts under which a server on `address` can be reached, as they stand in a link; the best for a link comes first. */
+function namesOf(address: string): readonly string[] {
+  const written = (ip: string): string => (isIPv6(ip) ? `[${ip}]` : ip);
+  if (address === '127.0.0.1' || address === '::1') return [written(address), 'localhost'];
+  const mine = Object.values(networkInterfaces()).flatMap((ips) => ips ?? []);
+  const outer = mine.filter(({ internal }) => !internal).map(({ address: ip }) => ip);
+  // IPv4 first: addresses that one can type.
+  const all = [...outer.filter((ip) => !isIPv6(ip)), ...outer.filter(isIPv6), '127.0.0.1', '::1'];
+  const listened = address === '0.0.0.0' || address === '::' ? all : [address];
+  const own = hostname().toLowerCase();
+  return [...listened.map(written), own, `${own}.local`, 'localhost'];
 }
 
 /** Compares in a time that tells nothing of where the difference is. */

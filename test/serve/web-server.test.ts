@@ -1,11 +1,12 @@
 // `atelier serve` as a process, seen from a browser's side and from an attacker's: who gets in, what can be fetched, and a
 // real drawing over the socket.
-import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, utimesSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { createConnection } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { WindowJob } from '../../src-main/contract/window-drawing.ts';
+import { removeForgottenFiles } from '../../src-main/serve/dropped-files.ts';
 import { openSocket, openWindow, serveApp, type ServedApp } from '../support/serve-app.ts';
 import { until } from '../support/wait.ts';
 
@@ -87,6 +88,33 @@ describe('who gets in', () => {
   });
 });
 
+describe('with --host', () => {
+  it('other machines get in by an address of this one, with the token, and no foreign name does', async () => {
+    const open = await serveApp(['--host', '0.0.0.0']);
+    try {
+      const { port, token } = open;
+      const host = new URL(open.link).hostname;
+      const origin = `http://${host}:${port}`;
+      const socket = await openSocket(port, { token, origin, host: `${host}:${port}` });
+      socket.terminate();
+      await expect(openSocket(port, { token: 'none', origin, host: `${host}:${port}` })).rejects.toThrow('403');
+      const evil = `evil.example:${port}`;
+      await expect(openSocket(port, { token, origin: `http://${evil}`, host: evil })).rejects.toThrow('403');
+      const page = await fetch(`${origin}/`);
+      expect(page.status).toBe(200);
+      // 127.0.0.2 stands for an outer address: it is reached, and it is not among the names.
+      expect((await fetch(`http://127.0.0.2:${port}/`)).status).toBe(403);
+    } finally {
+      await open.stop();
+    }
+  });
+
+  it('what is no address of this machine is refused in words', async () => {
+    await expect(serveApp(['--host', 'example.org'])).rejects.toThrow('--host must be an IP address');
+    await expect(serveApp(['--host', '192.0.2.1'])).rejects.toThrow('This machine does not have the address 192.0.2.1');
+  });
+});
+
 describe('what can be fetched', () => {
   it('the interface, with headers that forbid what it does not need', async () => {
     const { status, headers, body } = await ask('/');
@@ -137,6 +165,48 @@ describe('dropped files', () => {
     expect(readFileSync(path, 'utf8')).toBe('bytes');
   });
 
+  it('are kept once, however often they are sent', async () => {
+    const pathOf = ({ body }: Answer): string => (JSON.parse(body.toString()) as { path: string }).path;
+    const first = pathOf(await send('style.safetensors', app.token, Buffer.from('the same bytes')));
+    expect(pathOf(await send('style.safetensors', app.token, Buffer.from('the same bytes')))).toBe(first);
+    const other = pathOf(await send('style.safetensors', app.token, Buffer.from('other bytes')));
+    expect(other).not.toBe(first);
+    expect(readFileSync(first, 'utf8')).toBe('the same bytes');
+  });
+
+  it('bring what tells about them along, beside a file that was sent before and nowhere else', async () => {
+    const { path } = JSON.parse((await send('ink.safetensors', app.token)).body.toString()) as { path: string };
+    const sidecar = (name: string, beside: string): Promise<Answer> =>
+      ask(`/files?${new URLSearchParams({ name, beside }).toString()}`, {
+        method: 'POST',
+        headers: { Authorization: `Bearer ${app.token}` },
+        body: Buffer.from('{}'),
+      });
+    expect((await sidecar('ink.json', path)).status).toBe(201);
+    expect(readFileSync(join(path, '../ink.json'), 'utf8')).toBe('{}');
+    expect((await sidecar('ink.exe', path)).status).toBe(400);
+    expect((await sidecar('ink.json', join(app.folder, '../ink.safetensors'))).status).toBe(400);
+    expect((await sidecar('queue.json', join(app.folder, '.atelier/queue.json'))).status).toBe(400);
+  });
+
+  it('that nothing remembers go after a month, also what was cut off', async () => {
+    const [folder, state] = [join(app.folder, 'old-drops'), join(app.folder, 'old-state')];
+    const old = new Date(Date.now() - 40 * 24 * 3600 * 1000);
+    for (const name of ['forgotten', 'remembered', 'young']) {
+      mkdirSync(join(folder, name), { recursive: true });
+      writeFileSync(join(folder, name, 'lora.safetensors'), name);
+    }
+    writeFileSync(join(folder, 'cut-off.part'), 'half');
+    for (const name of ['forgotten', 'remembered', 'cut-off.part']) utimesSync(join(folder, name), old, old);
+    mkdirSync(join(state, 'deeper'), { recursive: true });
+    // Across the border of two chunks of the reader.
+    const path = `"${join(folder, 'remembered/lora.safetensors')}"`;
+    writeFileSync(join(state, 'queue.json'), ' '.repeat(65_536 - path.indexOf('remembered') - 3) + path);
+    await removeForgottenFiles(folder, state, Date.now());
+    expect(readdirSync(folder).sort()).toEqual(['remembered', 'young']);
+    await removeForgottenFiles(join(app.folder, 'no-such-folder'), state, Date.now());
+  });
+
   it('need the token', async () => {
     expect((await send('ink.safetensors', 'no')).status).toBe(401);
   });
@@ -144,7 +214,7 @@ describe('dropped files', () => {
   it('that are no tensors are refused in words', async () => {
     const { status, body } = await send('ink.exe', app.token);
     expect(status).toBe(400);
-    expect(body.toString()).toBe('Only .safetensors files can be added here, got "ink.exe".\n');
+    expect(body.toString()).toBe('Only .safetensors files, pictures and recipes can be added here, got "ink.exe".\n');
   });
 
   it('that break off leave nothing behind', async () => {

@@ -19,10 +19,10 @@ export interface ServedApp {
   readonly stop: () => Promise<number | null>;
 }
 
-/** Starts it on a free port, with a folder of its own; rejects with what it said when it ends instead. */
-export async function serveApp(): Promise<ServedApp> {
+/** Starts it on a free port, with a folder of its own and further `flags`; rejects with what it said when it ends instead. */
+export async function serveApp(flags: readonly string[] = []): Promise<ServedApp> {
   const folder = mkdtempSync(join(tmpdir(), 'atelier-serve-'));
-  const child = spawn(process.execPath, [atelier, 'serve', '--port', '0', '--out', folder, '--json'], {
+  const child = spawn(process.execPath, [atelier, 'serve', '--port', '0', '--out', folder, '--json', ...flags], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let [said, errors] = ['', ''];
