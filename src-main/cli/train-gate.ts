@@ -52,18 +52,32 @@ export const trainGateCommand: Command = {
     },
     timestep: { type: 'boolean', help: 'gates know the step of the drawing too' },
     'no-text-gates': { type: 'boolean', help: 'no gates in the text encoder' },
+    role: {
+      type: 'string',
+      value: 'NAME',
+      repeats: true,
+      help: 'once for each expert, what it stands for (a subject, a style): the gate is then for any experts in these roles',
+    },
+    also: {
+      type: 'string',
+      value: 'FILES=DIR',
+      repeats: true,
+      help: 'more experts in the same roles, separated by commas, and the pictures that teach them; may be repeated',
+    },
     balance: { type: 'string', value: 'X', help: 'how much no expert may be forgotten, 0 to 100 (default 0.5)' },
     lr: { type: 'string', value: 'X', help: 'learning rate (default 1e-3 for pooled, 1e-5 for paper)' },
     ...trainingFlags,
   },
   notes: [
     'The clip loss looks at the picture that each prediction amounts to, in the less noisy half of the timesteps: near to its caption and to its reference. It decodes in every update, which takes about 5 GB more at 512x512 with --batch 1.',
+    'A gate for roles learns best from several experts in each (--also) and from pictures that show them together; amplitude free and --timestep suit it. Experts then stand in the order of the roles.',
     'Ctrl-C stops after the present update and writes the best gate so far; the same command with --resume goes on.',
   ],
   examples: [
     'atelier train-gate --expert ink.safetensors --expert cat.safetensors --images references',
     'atelier train-gate --expert ink.safetensors --expert cat.safetensors --images references --caption "a cat, ink drawing" --steps 800 --out ink-cat.mole.safetensors',
     'atelier train-gate --expert ink.safetensors --expert cat.safetensors --prompt "ink drawing" --prompt "sks cat"',
+    'atelier train-gate --role "a subject" --role "a style" --expert cat.safetensors --expert ink.safetensors --images cat-in-ink --also dog.safetensors,ink.safetensors=dog-in-ink --also dog.safetensors,pixel.safetensors=dog-in-pixels --amplitude free --timestep --out subject-style.mole.safetensors',
     'atelier train-gate --expert ink.safetensors --expert cat.safetensors --images references --loss clip --clip clip-vit-base-patch16 --batch 1',
   ],
   stopping,
@@ -89,6 +103,8 @@ export function trainGateRequestOf(args: ParsedArguments): TrainGateRequest {
     ...trainingFieldsOf(args, `${nameOf(experts.map(({ path }) => path))}.mole.safetensors`),
     mix: { experts },
     prompts: [...args.texts('prompt')],
+    further: args.texts('also').map((text) => stackOf(text, experts.length)),
+    roles: [...args.texts('role')],
     clip: clip === undefined ? undefined : resolve(clip),
     loss: args.text('loss')?.toLowerCase() as TrainGateRequest['loss'],
     granularity: args.text('granularity')?.toLowerCase() as TrainGateRequest['granularity'],
@@ -98,4 +114,19 @@ export function trainGateRequestOf(args: ParsedArguments): TrainGateRequest {
     textGates: !args.isOn('no-text-gates'),
     balance: args.number('balance'),
   });
+}
+
+/** `a.safetensors,b.safetensors=DIR` as experts and the pictures that teach them. Throws UsageError. */
+function stackOf(text: string, count: number): NonNullable<TrainGateRequest['further']>[number] {
+  const at = text.lastIndexOf('=');
+  const experts = text
+    .slice(0, at)
+    .split(',')
+    .filter((path) => path !== '');
+  if (at < 0 || experts.length !== count || at === text.length - 1) {
+    throw new UsageError(
+      `--also takes ${count} experts separated by commas, = and a folder, such as cat.safetensors,ink.safetensors=pictures; got ${text}.`,
+    );
+  }
+  return { experts: experts.map((path) => resolve(path)), images: [resolve(text.slice(at + 1))] };
 }

@@ -63,6 +63,18 @@ export const trainGateSchema = z.strictObject({
   ...common,
   /** The experts that the gate is for. */
   mix: mixSchema,
+  /** More experts that share the gate, each list in the roles of the mix's experts, and the pictures that teach them. */
+  further: z
+    .array(
+      z.strictObject({
+        experts: z.array(z.string().min(1)).min(2).max(64),
+        images: z.array(z.string().min(1)).max(10_000).default([]),
+      }),
+    )
+    .max(256)
+    .default([]),
+  /** What the places of the stack stand for, say `a subject` and `a style`: the gate is then for any experts in this order. */
+  roles: z.array(z.string().min(1).max(300)).max(64).default([]),
   /** With loss `distil`: prompts to match the experts on; without any, each expert's own trigger words. */
   prompts: z.array(z.string().max(2000)).max(1000).default([]),
   /** Undefined: `denoise` with images, `distil` without. */

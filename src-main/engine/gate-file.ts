@@ -9,6 +9,7 @@ import type { WhenTaken } from '../formats/write-new.ts';
 import { amplitudes, gateForms, timestepWidth } from '../mole/gate.ts';
 import { granularities } from '../mole/groups.ts';
 import {
+  anyExpert,
   GateError,
   specIn,
   type ExpertIdentity,
@@ -184,7 +185,7 @@ export function matchExperts<E extends ExpertIdentity>(
   experts: readonly E[],
   file: string,
 ): readonly E[] {
-  const show = ({ name, sha256 }: ExpertIdentity): string => `${name} (${sha256.slice(0, 12)})`;
+  if (gate.experts.some(({ sha256 }) => sha256 === anyExpert)) return inRoles(gate, experts, file);
   const missing = gate.experts.filter((wanted) => !experts.some(({ sha256 }) => sha256 === wanted.sha256));
   const unknown = experts.filter(({ sha256 }) => !gate.experts.some((wanted) => wanted.sha256 === sha256));
   if (missing.length > 0 || unknown.length > 0) {
@@ -199,4 +200,22 @@ export function matchExperts<E extends ExpertIdentity>(
     );
   }
   return gate.experts.map((wanted) => experts.find(({ sha256 }) => sha256 === wanted.sha256)!);
+}
+
+const show = ({ name, sha256 }: ExpertIdentity): string =>
+  sha256 === anyExpert ? name : `${name} (${sha256.slice(0, 12)})`;
+
+/** Named experts in their places, the others in the artist's order in the roles that are left. */
+function inRoles<E extends ExpertIdentity>(gate: TrainedGate, experts: readonly E[], file: string): readonly E[] {
+  const named = new Set(gate.experts.map(({ sha256 }) => sha256));
+  const others = experts.filter(({ sha256 }) => !named.has(sha256));
+  const matched = gate.experts.map((wanted) =>
+    wanted.sha256 === anyExpert ? others.shift() : experts.find(({ sha256 }) => sha256 === wanted.sha256),
+  );
+  const found = matched.filter((expert) => expert !== undefined);
+  if (found.length === gate.experts.length && others.length === 0) return found;
+  throw new GateError(
+    `${file} is for ${gate.experts.map(show).join(', ')}, in this order; the stack has ${experts.map(({ name }) => name).join(', ')}. ` +
+      'Give one expert for each role, or train a gate for this set.',
+  );
 }

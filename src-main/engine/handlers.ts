@@ -23,7 +23,7 @@ import type { Mixture } from './mixture.ts';
 import { ModelStore } from './model-store.ts';
 import { writeRecipe } from './recipe.ts';
 import { runNetwork } from './run-network.ts';
-import { trainGate } from './train-gate.ts';
+import { trainGate, type FurtherStack } from './train-gate.ts';
 import { trainLora } from './train-lora.ts';
 import { trainingMemory } from './training-memory.ts';
 
@@ -107,14 +107,21 @@ export function createHandlers(launch?: DeviceOptions['launch']): Handlers {
         const start = performance.now();
         const model = await store.open({ model: settings.model, vae: settings.vae }, device);
         const { mix } = await completeMix(settings.mix, '');
-        const own: GateExpert[] = [];
-        for (const [i, expert] of mix.experts.entries()) {
-          const loaded = await experts.load(expert.path, model.checkpoint, context.signal);
-          loaded.warnings.forEach(warn);
-          const prompt = settings.prompts[i] ?? loaded.ownPrompt;
-          own.push({ expert: loaded.expert, weight: 1, textWeight: 1, prompts: prompt === undefined ? [] : [prompt] });
-        }
-        const outcome = await trainGate(settings, model, own, context, availableMemory());
+        const open = async (paths: readonly string[], prompts: readonly string[]): Promise<readonly GateExpert[]> => {
+          const own: GateExpert[] = [];
+          for (const [i, path] of paths.entries()) {
+            const { expert, warnings, ownPrompt } = await experts.load(path, model.checkpoint, context.signal);
+            warnings.forEach(warn);
+            const prompt = prompts[i] ?? ownPrompt;
+            own.push({ expert, weight: 1, textWeight: 1, prompts: prompt === undefined ? [] : [prompt] });
+          }
+          return own;
+        };
+        const paths = mix.experts.map(({ path }) => path);
+        const further: FurtherStack[] = [];
+        for (const stack of settings.further) further.push({ ...stack, experts: await open(stack.experts, []) });
+        const own = await open(paths, settings.prompts);
+        const outcome = await trainGate(settings, model, own, context, availableMemory(), further);
         return { ...outcome, elapsedMs: performance.now() - start };
       });
     },

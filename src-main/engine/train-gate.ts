@@ -8,7 +8,9 @@ import { generateRequestSchema } from '../contract/generation.ts';
 import type { GateLoss, TrainEvent, TrainGateSettings } from '../contract/training.ts';
 import { trainingSchedule } from '../diffusion/noise-schedule.ts';
 import type { GateSpec } from '../mole/gate.ts';
+import { anyExpert, type TrainedGate } from '../mole/trained-gate.ts';
 import { floatTensor } from '../tensor/tensor.ts';
+import type { Arrays } from '../training/optimizer.ts';
 import type { CurvePoint } from '../training/trainer.ts';
 import { ClipJudge, judgedTimesteps } from './clip-judge.ts';
 import { encodePrompts } from './encode-prompt.ts';
@@ -90,6 +92,18 @@ export async function trainGate(
     timestep: settings.timestep,
   };
   const others = further.map((one) => one.experts);
+  const { roles } = settings;
+  if (roles.length > 0 && roles.length !== experts.length) {
+    throw new FailureError({
+      kind: 'bad-request',
+      message: `A gate for roles needs one for each expert: ${experts.length} experts, but ${roles.length} roles (${roles.join(', ')}).`,
+    });
+  }
+  /** The gate of `parameters`, for these experts or for any in their roles. */
+  const gateOf = (parameters: Arrays): TrainedGate => {
+    const gate = learner.gate(parameters);
+    return roles.length === 0 ? gate : { ...gate, experts: roles.map((name) => ({ name, sha256: anyExpert })) };
+  };
   const learner = new GateLearner(model, experts, spec, settings.textGates, images, others);
   const schedule = trainingSchedule(model.checkpoint.scheduler);
   const judge = clip === undefined ? undefined : await ClipJudge.prepare(model, clip, schedule, images, context.signal);
@@ -138,11 +152,7 @@ export async function trainGate(
         }),
         write: (parameters, curve) => {
           context.emit({ kind: 'stage', stage: 'saving', message: 'Writing the gate' });
-          return writeGateFile(
-            settings.output,
-            learner.gate(parameters),
-            describe(settings, loss, curve, images.length),
-          );
+          return writeGateFile(settings.output, gateOf(parameters), describe(settings, loss, curve, images.length));
         },
       },
       context,

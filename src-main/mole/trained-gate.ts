@@ -15,6 +15,9 @@ export interface ExpertIdentity {
   readonly sha256: string;
 }
 
+/** Stands in place of a hash where a gate is for any expert in a role; the name then says which role. */
+export const anyExpert = '0'.repeat(64);
+
 /** Parameters of one group. */
 export interface GroupParameters {
   readonly name: string;

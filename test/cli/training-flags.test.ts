@@ -34,6 +34,7 @@ describe('names of what is made', () => {
 describe('flags', () => {
   const samples: Readonly<Record<string, string>> = {
     expert: 'a.safetensors',
+    also: 'c.safetensors,d.safetensors=more',
     out: 'x.safetensors',
     form: 'paper',
     granularity: 'layer',

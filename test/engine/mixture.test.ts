@@ -14,7 +14,7 @@ import { Mixture, type MixtureMode, type MixtureOptions, type StackEntry } from 
 import { decodePicture } from '../../src-main/formats/png.ts';
 import type { Expert } from '../../src-main/mole/expert.ts';
 import type { GateSpec } from '../../src-main/mole/gate.ts';
-import { groupsOf, zeroParameters, type TrainedGate } from '../../src-main/mole/trained-gate.ts';
+import { anyExpert, GateError, groupsOf, zeroParameters, type TrainedGate } from '../../src-main/mole/trained-gate.ts';
 import { textEncoderModules, type ExpertNetwork } from '../../src-main/networks/modules.ts';
 import { TorchGenerator } from '../../src-main/tensor/random.ts';
 import { floatTensor, type FloatTensor } from '../../src-main/tensor/tensor.ts';
@@ -235,6 +235,20 @@ describe('gates', () => {
       }
     }
     expect(steps[0]!.gates).not.toEqual(steps[3]!.gates);
+  });
+
+  it('for roles take any experts in the order of the stack, one for each role', () => {
+    const role = (name: string) => ({ name, sha256: anyExpert });
+    const gate = {
+      ...gateOf(experts, new TorchGenerator(5)),
+      experts: [role('a subject'), experts[1]!, role('a style')],
+    };
+    const shuffled = [experts[2]!, experts[0]!, experts[1]!];
+    expect(matchExperts(gate, shuffled, 'a')).toEqual([experts[2]!, experts[1]!, experts[0]!]);
+    const wanted =
+      /a is for a subject, expert 2 \(0{12}\), a style, in this order; the stack has expert 2, expert 3\. Give one/;
+    expect(() => matchExperts(gate, experts.slice(1), 'a')).toThrow(wanted);
+    expect(() => matchExperts(gate, [...experts, { ...experts[0]!, sha256: 'e'.repeat(64) }], 'a')).toThrow(GateError);
   });
 
   it('masked down to one expert are that expert alone at its weight, without retraining', async () => {

@@ -14,6 +14,7 @@ import { LoadedModel } from '../../src-main/engine/loaded-model.ts';
 import { Mixture } from '../../src-main/engine/mixture.ts';
 import { trainGate, type FurtherStack } from '../../src-main/engine/train-gate.ts';
 import { stateFile } from '../../src-main/engine/training-run.ts';
+import { anyExpert } from '../../src-main/mole/trained-gate.ts';
 import { textEncoderModules } from '../../src-main/networks/modules.ts';
 import { drawExpert } from '../support/draw-expert.ts';
 
@@ -149,14 +150,15 @@ function otherStack(rank: number): FurtherStack {
 
 describe('a gate over several stacks', () => {
   it('learns the roles that their experts share', { timeout: 120_000 }, async () => {
-    const wish = { steps: 60, balance: 0, learningRate: 0.02, batch: 2, amplitude: 'free' } as const;
+    const roles = ['a subject', 'a style'];
+    const wish = { steps: 60, balance: 0, learningRate: 0.02, batch: 2, amplitude: 'free', roles } as const;
     const { events, path } = await trained(wish, { further: [otherStack(2)] });
     const updates = events.filter((event) => event.kind === 'update');
     // A free amplitude starts as the plain sum: gates of 1, whose mean falls for the disturber alone.
     expect(updates[0]!.gates).toEqual([expect.closeTo(1, 1), expect.closeTo(1, 1)]);
     expect(updates.at(-1)!.gates![0]).toBeLessThan(0.7);
     const { gate } = await readGateFile(path);
-    expect(gate.experts.map(({ name }) => name)).toEqual(['expert 1', 'expert 2']);
+    expect(gate.experts).toEqual(roles.map((name) => ({ name, sha256: anyExpert })));
   });
 
   it('refuses stacks of other ranks', async () => {
