@@ -35,6 +35,8 @@ const common = {
   learningRate: z.number().positive().max(1).optional(),
   /** Updates over which the rate rises. */
   warmup: z.number().int().min(0).max(100_000).default(10),
+  /** The rate falls to 0 along half a cosine after the rise. */
+  decay: z.boolean().default(false),
   optimizer: z.enum(['adam', 'adamw']).default('adamw'),
   weightDecay: z.number().min(0).max(1).default(0.01),
   /** gamma of min-SNR weighting (Hang et al. 2023); undefined weighs every timestep alike. */

@@ -31,11 +31,12 @@ export function trainingOptions(
   settings: TrainGateSettings | TrainLoraSettings,
   learningRate: number,
 ): TrainingOptions {
-  const { steps, warmup, accumulate, optimizer, weightDecay } = settings;
+  const { steps, warmup, decay, accumulate, optimizer, weightDecay } = settings;
   return {
     steps,
     learningRate,
     warmup,
+    decay,
     accumulate,
     clip: mostGradientNorm,
     adam: { ...adamDefaults, weightDecay: optimizer === 'adamw' ? weightDecay : 0 },

@@ -17,6 +17,8 @@ export interface TrainingOptions {
   readonly learningRate: number;
   /** Updates over which the rate rises from 0. */
   readonly warmup: number;
+  /** After the rise the rate falls to 0 along half a cosine, so that the last batches leave no mark of their own. */
+  readonly decay?: boolean;
   /** Batches whose mean gradient makes one update. */
   readonly accumulate: number;
   /** Gradients are clipped to this norm; undefined leaves them. */
@@ -61,9 +63,10 @@ export function startTraining(parameters: Arrays, random: TorchGenerator): Train
   return { parameters, adam: adamInit(parameters), random: random.save(), curve: [] };
 }
 
-/** Learning rate of update `step` (from 1): a linear rise over `warmup` updates, then constant. */
-export function learningRateAt(step: number, { learningRate, warmup }: TrainingOptions): number {
-  return learningRate * Math.min(1, step / Math.max(1, warmup));
+/** Learning rate of update `step` (from 1): a linear rise over `warmup` updates, then constant or a fall to 0 at `steps`. */
+export function learningRateAt(step: number, { learningRate, warmup, steps, decay }: TrainingOptions): number {
+  if (decay !== true || step <= warmup) return learningRate * Math.min(1, step / Math.max(1, warmup));
+  return (learningRate / 2) * (1 + Math.cos((Math.PI * (step - warmup)) / Math.max(1, steps - warmup)));
 }
 
 /** The numbers broke down; the last good state is what was yielded before. */

@@ -78,6 +78,14 @@ describe('the curve', () => {
     expect(learningRateAt(1, { ...options, warmup: 0 })).toBe(0.05);
   });
 
+  it('falls to 0 along half a cosine after it, when asked to', () => {
+    const falling = { ...options, learningRate: 0.4, warmup: 2, steps: 6, decay: true };
+    const rates = [1, 2, 3, 4, 5, 6].map((step) => learningRateAt(step, falling));
+    [0.2, 0.4, 0.2 + 0.1 * Math.SQRT2, 0.2, 0.2 - 0.1 * Math.SQRT2, 0].forEach((rate, i) => {
+      expect(rates[i]).toBeCloseTo(rate, 12);
+    });
+  });
+
   it('names the norm before clipping', async () => {
     const [first] = await states(start(), leastSquares(8), { clip: 1e-3 });
     const [free] = await states(start(), leastSquares(8), { clip: undefined });
