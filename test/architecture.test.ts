@@ -33,7 +33,7 @@ const allowedImports: Readonly<Record<string, readonly string[]>> = {
     'contract',
   ],
   client: ['contract'],
-  host: ['client', 'contract'],
+  host: ['client', 'contract', 'text'],
   serve: ['host', 'client', 'contract'],
   desktop: ['host', 'client', 'contract'],
   cli: ['serve', 'host', 'client', 'contract'],

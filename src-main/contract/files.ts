@@ -6,6 +6,8 @@ export interface FileReport {
   readonly kind: 'checkpoint' | 'vae' | 'taesd' | 'lora' | 'gate' | 'embedding' | 'picture' | 'unknown';
   /** One line for a person: "Stable Diffusion 1.x checkpoint, float16, 1 066 M parameters". */
   readonly summary: string;
+  /** Of a checkpoint that can be opened: pixels of the side that it draws best. */
+  readonly side?: number;
   /** Base model family, e.g. 'SD 1.x', 'SDXL'; undefined when not known. */
   readonly base?: string;
   /** Naming family of the tensors, e.g. 'LDM', 'diffusers', 'kohya'. */

@@ -46,6 +46,8 @@ export const generateRequestSchema = z.strictObject({
   previewDecoder: z.string().optional(),
   prompt: z.string().max(100_000),
   negativePrompt: z.string().max(100_000).default(''),
+  /** What the prompts were drawn from, where they had alternatives or lists of words: written into the picture beside them. */
+  template: z.strictObject({ prompt: z.string().max(100_000), negativePrompt: z.string().max(100_000) }).optional(),
   /** Seed of the first picture; picture i of a batch uses seed + i. Undefined draws one, which the result names. */
   seed: seed.optional(),
   /** Mixes the noise of another seed in, 0..1 (A1111's variation seed). */

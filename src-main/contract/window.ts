@@ -12,17 +12,23 @@ import {
   type WindowJob,
 } from './window-drawing.ts';
 import { diagnosticsMethodSchemas, type DiagnosticsMethods } from './window-diagnostics.ts';
+import { droppingMethodSchemas, type DroppingMethods } from './window-dropping.ts';
 import { galleryMethodSchemas, type GalleryMethods, type GalleryNews } from './window-gallery.ts';
 import { libraryMethodSchemas, type LibraryMethods, type LibraryNews } from './window-library.ts';
-import { settingsMethodSchemas, type SettingsMethods } from './window-settings.ts';
+import { promptMethodSchemas, type PromptMethods } from './window-prompts.ts';
+import { settingsMethodSchemas, type SettingsMethods, type SettingsNews } from './window-settings.ts';
 import { trainingMethodSchemas, type TrainingMethods, type TrainingNews } from './window-training.ts';
 
 /** Methods of no desk in particular. */
 const questionSchemas = {
   /** What there is to show: asked for once, when a window opens. */
   open: z.strictObject({}),
-  /** Reads headers only; a LoRA is compared with `model`, by default the bundled one. */
-  inspect: z.strictObject({ path: z.string().min(1), model: z.string().min(1).optional() }),
+  /** Reads headers only, unless `hashes` are asked for; a LoRA is compared with `model`, by default the bundled one. */
+  inspect: z.strictObject({
+    path: z.string().min(1),
+    model: z.string().min(1).optional(),
+    hashes: z.boolean().default(false),
+  }),
   devices: z.strictObject({ refresh: z.boolean().default(false) }),
   tokenCount: z.strictObject({ prompt: z.string().max(100_000) }),
 } as const;
@@ -32,8 +38,10 @@ export const windowMethodSchemas = {
   ...questionSchemas,
   ...drawingMethodSchemas,
   ...diagnosticsMethodSchemas,
+  ...droppingMethodSchemas,
   ...galleryMethodSchemas,
   ...libraryMethodSchemas,
+  ...promptMethodSchemas,
   ...settingsMethodSchemas,
   ...trainingMethodSchemas,
 } as const;
@@ -60,7 +68,12 @@ export interface Welcome {
 
 /** Told to every window. */
 export type News =
-  DrawingNews | GalleryNews | LibraryNews | TrainingNews | { readonly kind: 'message'; readonly message: string };
+  | DrawingNews
+  | GalleryNews
+  | LibraryNews
+  | SettingsNews
+  | TrainingNews
+  | { readonly kind: 'message'; readonly message: string };
 
 interface QuestionMethods {
   open: { params: z.input<typeof questionSchemas.open>; result: Welcome };
@@ -78,8 +91,10 @@ export interface WindowMethods
     QuestionMethods,
     DrawingMethods,
     DiagnosticsMethods,
+    DroppingMethods,
     GalleryMethods,
     LibraryMethods,
+    PromptMethods,
     SettingsMethods,
     TrainingMethods {}
 

@@ -106,6 +106,7 @@ async function describeTensors(
       : undefined;
   const base = described?.base.name ?? family.base;
   const naming = described?.family ?? family.family;
+  const opened = described === undefined ? await tryToOpen(file, family) : { problems: [] };
   const embeddings = described?.embeddings ?? (family.kind === 'embedding' ? describeEmbedding(header) : []);
   const rank = showRanks(described?.adapter.ranks);
   const details = [
@@ -123,7 +124,8 @@ async function describeTensors(
     ...(described === undefined ? {} : { adapter: described.adapter }),
     ...(embeddings.length === 0 ? {} : { embeddings }),
     metadata: readable(header.metadata),
-    problems: [...header.warnings, ...(described?.problems ?? (await problemsOf(file, family)))],
+    ...(opened.side === undefined ? {} : { side: opened.side }),
+    problems: [...header.warnings, ...(described?.problems ?? opened.problems)],
   };
 }
 
@@ -140,18 +142,30 @@ function readable(metadata: Readonly<Record<string, string>>): Readonly<Record<s
 
 const longestField = 2 ** 20;
 
-/** What stands in the way of using the file as what it is, by trying to open it. */
-async function problemsOf(file: string, family: ModelFamily): Promise<readonly string[]> {
+interface Opened {
+  /** What stands in the way of using the file as what it is. */
+  readonly problems: readonly string[];
+  /** Of a checkpoint, pixels. */
+  readonly side?: number;
+}
+
+async function tryToOpen(file: string, family: ModelFamily): Promise<Opened> {
   try {
-    if (family.kind === 'checkpoint') return (await openCheckpoint(file)).warnings;
+    if (family.kind === 'checkpoint') {
+      const checkpoint = await openCheckpoint(file);
+      return { problems: checkpoint.warnings, side: sideOf(checkpoint) };
+    }
     if (family.kind === 'vae' || family.kind === 'taesd') await openVae(file);
-    return family.supported ? [] : ['It cannot be used here.'];
+    return { problems: family.supported ? [] : ['It cannot be used here.'] };
   } catch (error) {
     if (error instanceof CheckpointError || error instanceof SafetensorsError)
-      return [withoutPath(error.message, file)];
+      return { problems: [withoutPath(error.message, file)] };
     throw error;
   }
 }
+
+/** Every autoencoder of Stable Diffusion makes 8 x 8 pixels of a latent. */
+const sideOf = ({ unet }: Checkpoint): number => unet.config.sampleSize * 8;
 
 async function describeFolder(path: string, options: DescribeFileOptions): Promise<FileReport> {
   if (await isAdapterFolder(path)) return describeAdapterFolder(path, options);
@@ -175,6 +189,7 @@ async function describeFolder(path: string, options: DescribeFileOptions): Promi
     summary: `A checkpoint of ${base ?? "Stable Diffusion's design in a size of its own"}: ${mostOf(precision)}, ${refs.length} tensors, ${showCount(parameters)} parameters.`,
     ...(base === undefined ? {} : { base }),
     family: 'diffusers',
+    side: sideOf(checkpoint),
     tensors: refs.length,
     parameters,
     precision,

@@ -52,6 +52,7 @@ async function metadataOf(
   { settings, checkpoint, mixture, seed }: PictureOrigin,
 ): Promise<{ infotext: string; mole: unknown }> {
   const hash = await modelHash(checkpoint.path);
+  const { template } = settings;
   const sampler = samplers[settings.sampler];
   const schedule = settings.schedule === 'automatic' ? sampler.schedule : settings.schedule;
   const infotext = formatInfotext({
@@ -71,9 +72,15 @@ async function metadataOf(
     ...(settings.init === undefined ? {} : { denoisingStrength: settings.init.strength }),
     clipSkip: settings.clipSkip,
     rng: 'CPU',
-    ...(mixture.entries.length === 0
-      ? {}
-      : { loraHashes: loraHashes(mixture), extra: { 'Expert mode': mixture.mode } }),
+    ...(mixture.entries.length === 0 ? {} : { loraHashes: loraHashes(mixture) }),
+    extra: {
+      ...(mixture.entries.length === 0 ? {} : { 'Expert mode': mixture.mode }),
+      // As the Dynamic Prompts extension calls them.
+      ...(template === undefined ? {} : { Template: template.prompt }),
+      ...(template === undefined || template.negativePrompt === ''
+        ? {}
+        : { 'Negative Template': template.negativePrompt }),
+    },
     version: 'MoLE Atelier',
   });
   // Paths and folders stay out: a shared picture must not tell where its maker keeps files.
@@ -84,6 +91,7 @@ async function metadataOf(
     settings: {
       prompt,
       negativePrompt,
+      ...(template === undefined ? {} : { template }),
       seed,
       ...(variation === undefined ? {} : { variation }),
       steps,

@@ -15,6 +15,9 @@ export function bundledExpertPaths(): readonly string[] {
   return names.sort().map((name) => join(folder, name));
 }
 
+/** Absolute path of the lists of words that came with the app; undefined when they are not installed. */
+export const bundledWildcardFolder = (): string | undefined => beside('assets/wildcards', 'subject.txt');
+
 /** The folder of the built interface. Throws when it was not built. */
 export function rendererFolder(): string {
   const folder = beside('out/renderer', 'index.html') ?? beside('renderer', 'index.html');

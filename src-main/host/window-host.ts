@@ -17,6 +17,9 @@ import { DrawingDesk } from './drawing-desk.ts';
 import { DroppingDesk } from './dropping-desk.ts';
 import { EventLog, type Note } from './event-log.ts';
 import { PictureShelf } from './picture-shelf.ts';
+import { PromptDesk } from './prompt-desk.ts';
+import { SettingsDesk } from './settings-desk.ts';
+import { SettingsFile } from './settings-file.ts';
 import { TrainingDesk } from './training-desk.ts';
 
 const methodNames = Object.keys(windowMethodSchemas) as [WindowMethodName, ...WindowMethodName[]];
@@ -71,6 +74,8 @@ export class WindowHost {
     const training = await TrainingDesk.open(surroundings);
     const diagnostics = new DiagnosticsDesk(surroundings, log, () => drawing.welcome().jobs.map(({ state }) => state));
     const dropping = new DroppingDesk(surroundings);
+    const prompts = new PromptDesk(surroundings);
+    const settings = new SettingsDesk(surroundings, await SettingsFile.open(options.stateFolder));
     const handlers: Handlers<WindowMethodName> = {
       open: () => drawing.welcome(),
       inspect: (params) => {
@@ -82,9 +87,11 @@ export class WindowHost {
       ...drawing.handlers,
       ...diagnostics.handlers,
       ...dropping.handlers,
+      ...prompts.handlers,
+      ...settings.handlers,
       ...training.handlers,
     };
-    return new WindowHost(shelf, windows, handlers, [diagnostics, drawing, training], note);
+    return new WindowHost(shelf, windows, handlers, [diagnostics, drawing, training, prompts, settings], note);
   }
 
   /** Carries all news to a window through `send`, from now on; returns how to stop that. */
