@@ -37,13 +37,15 @@ export default {
     { from: 'models/atelier-mini', to: 'models/atelier-mini' },
     { from: 'models/README.md', to: 'models/README.md' },
     { from: 'assets/experts', to: 'assets/experts' },
+    { from: 'assets/wildcards', to: 'assets/wildcards' },
     { from: 'assets/icon/sizes/512x512.png', to: 'icon.png' },
     { from: 'LICENSE', to: 'LICENSE' },
   ],
   // https://www.electronjs.org/docs/latest/tutorial/fuses: the packed program runs this app and nothing else.
   electronFuses: {
     runAsNode: false,
-    enableCookieEncryption: true,
+    // The app has no cookies; to encrypt none, macOS would ask for the keychain.
+    enableCookieEncryption: false,
     enableNodeOptionsEnvironmentVariable: false,
     enableNodeCliInspectArguments: false,
     // Checked by Electron on macOS and Windows; without effect on Linux.

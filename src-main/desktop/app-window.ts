@@ -13,6 +13,9 @@ export interface AppWindowOptions {
   readonly place: string;
 }
 
+/** Milliseconds between two crashes of the page that are taken for two. */
+const crashRestMs = 10_000;
+
 /** Opens the window and loads the interface into it. */
 export function openAppWindow({ preload, icon, place: placeFile }: AppWindowOptions): BrowserWindow {
   const place = readPlace(placeFile);
@@ -39,6 +42,17 @@ export function openAppWindow({ preload, icon, place: placeFile }: AppWindowOpti
   window.once('ready-to-show', () => {
     if (place?.maximized === true) window.maximize();
     else window.show();
+  });
+  // The work goes on without its page; one that crashed is opened anew and shows it, unless it does nothing but crash.
+  let crashedAt = -Infinity;
+  window.webContents.on('render-process-gone', (_, { reason }) => {
+    const again = Date.now() - crashedAt < crashRestMs;
+    crashedAt = Date.now();
+    if (reason === 'clean-exit' || again) return;
+    // Within the event itself Electron ends with it.
+    setImmediate(() => {
+      if (!window.isDestroyed()) window.webContents.reload();
+    });
   });
   rememberPlace(window, placeFile);
   void window.loadURL(`${appOrigin}/index.html`);

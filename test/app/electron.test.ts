@@ -136,14 +136,33 @@ describe.skipIf(why !== undefined)('the app in Electron', () => {
 
   it('finishes a picture whose engine was killed under it', async () => {
     await prompt().fill('a dog');
-    await setField('Steps', '40');
+    await setField('Steps', '30');
     await button('Generate').click();
-    await page.getByText(/^Step [3-9] of 40/).waitFor(drawn);
+    await page.getByText(/^Step [3-9] of 30/).waitFor(drawn);
     const first = engineOf(app)!;
     process.kill(first, 'SIGKILL');
     await picture().waitFor(drawn);
     expect(await files()).toHaveLength(1);
     expect(engineOf(app)).not.toBe(first);
+  });
+
+  it('opens a page anew that crashed, with the drawing that went on behind it', async () => {
+    await prompt().fill('a dog');
+    await setField('Steps', '30');
+    await button('Generate').click();
+    await page.getByText(/^Step \d+ of 30/).waitFor(drawn);
+    await app.evaluate(({ BrowserWindow }) => {
+      BrowserWindow.getAllWindows()[0]!.webContents.forcefullyCrashRenderer();
+    });
+    await expect.poll(async () => (await files()).length, drawn).toBe(1);
+    // Playwright gives a crashed page up, so it is looked at from the main process.
+    const shown = (): Promise<unknown> =>
+      app.evaluate(({ BrowserWindow }) =>
+        BrowserWindow.getAllWindows()[0]!.webContents.executeJavaScript(
+          `[...document.querySelectorAll('img')].some(({ naturalWidth }) => naturalWidth > 0)`,
+        ),
+      );
+    await expect.poll(shown, drawn).toBe(true);
   });
 
   it('goes on with the drawing of the last time, in the window where it stood', async () => {
