@@ -89,6 +89,8 @@ app.on('window-all-closed', () => {
   if (process.platform !== 'darwin') app.quit();
 });
 
+// The appId of .electron-builder.mjs: Windows puts the window under the installed program's button by it.
+if (process.platform === 'win32') app.setAppUserModelId('app.mole-atelier.desktop');
 if (app.requestSingleInstanceLock()) {
   declareAddress();
   start().catch((error: unknown) => {
