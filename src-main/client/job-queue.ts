@@ -120,6 +120,12 @@ export class JobQueue {
     for (const { id } of ended) await this.remove(id);
   }
 
+  /** Takes every job off the list that waits and has drawn nothing yet; one that has goes to the cancelled. */
+  async removeWaiting(): Promise<void> {
+    const waiting = this.#jobs.filter(({ state }) => state === 'waiting');
+    for (const { id, pictures } of waiting) await (pictures.length > 0 ? this.cancel(id) : this.remove(id));
+  }
+
   /** Moves a job to place `index` (from 0) of the list. Throws a RangeError for an unknown id. */
   async move(id: string, index: number): Promise<void> {
     const job = this.#find(id);

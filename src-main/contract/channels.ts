@@ -6,6 +6,7 @@ import { mixSchema } from './experts.ts';
 import type { Failure } from './failure.ts';
 import type { FileReport } from './files.ts';
 import { generateRequestSchema, type GenerateEvent, type GenerateRequest, type GenerateResult } from './generation.ts';
+import type { PictureReport } from './pictures.ts';
 
 import {
   trainGateSchema,
@@ -96,6 +97,8 @@ export const methodSchemas = {
     columns: z.number().int().min(1).max(32).default(4),
     output: z.string().min(1),
   }),
+  /** What a picture says of how it was made, whoever made it. */
+  readPicture: z.strictObject({ path: z.string().min(1) }),
   /** Tokens of a prompt, for a live counter. */
   tokenCount: z.strictObject({ prompt: z.string().max(100_000) }),
 } as const;
@@ -149,6 +152,7 @@ export interface Methods {
     /** The file that was written. */
     result: { readonly path: string; readonly width: number; readonly height: number };
   };
+  readPicture: { params: z.input<typeof methodSchemas.readPicture>; event: never; result: PictureReport };
   tokenCount: {
     params: z.input<typeof methodSchemas.tokenCount>;
     event: never;

@@ -3,7 +3,10 @@ import { z } from 'zod';
 import type { Failure } from './failure.ts';
 import { generateRequestSchema, type GenerateEvent } from './generation.ts';
 
-/** A picture as the artist orders it: the host says where it is written, and which model it is when none is named. */
+/**
+ * A picture as the artist orders it: the host says where it is written, and which model it is when none is named. The picture
+ * to start from is named by its id.
+ */
 export const drawOrderSchema = generateRequestSchema
   .omit({ output: true, model: true })
   .extend({ model: generateRequestSchema.shape.model.optional() });
@@ -20,6 +23,11 @@ export const drawingMethodSchemas = {
   retry: jobSchema,
   /** Takes a job off the list; its pictures stay on the disk. */
   remove: jobSchema,
+  /** Takes all jobs that are over off the list; their pictures stay on the disk. */
+  clearEnded: z.strictObject({}),
+  /** Takes all jobs off the list that have not begun. */
+  clearWaiting: z.strictObject({}),
+  /** Puts a job at a place of the list, from 0. */
   move: jobSchema.extend({ index: z.number().int().min(0).max(100_000) }),
   pause: z.strictObject({ paused: z.boolean() }),
 } as const;
@@ -29,6 +37,8 @@ export interface DrawingMethods {
   cancel: { params: z.input<typeof jobSchema>; result: null };
   retry: { params: z.input<typeof jobSchema>; result: null };
   remove: { params: z.input<typeof jobSchema>; result: null };
+  clearEnded: { params: z.input<typeof drawingMethodSchemas.clearEnded>; result: null };
+  clearWaiting: { params: z.input<typeof drawingMethodSchemas.clearWaiting>; result: null };
   move: { params: z.input<typeof drawingMethodSchemas.move>; result: null };
   pause: { params: z.input<typeof drawingMethodSchemas.pause>; result: null };
 }

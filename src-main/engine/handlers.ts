@@ -21,6 +21,7 @@ import { generateImage } from './generate-image.ts';
 import type { LoadedModel, ModelDevice } from './loaded-model.ts';
 import type { Mixture } from './mixture.ts';
 import { ModelStore } from './model-store.ts';
+import { readPicture } from './read-picture.ts';
 import { writeRecipe } from './recipe.ts';
 import { runNetwork } from './run-network.ts';
 import { trainGate, type FurtherStack } from './train-gate.ts';
@@ -209,6 +210,10 @@ export function createHandlers(launch?: DeviceOptions['launch']): Handlers {
 
     async sheet(params) {
       return drawSheet(checkParams('sheet', params));
+    },
+
+    async readPicture(params) {
+      return readPicture(checkParams('readPicture', params).path);
     },
 
     tokenCount(params) {

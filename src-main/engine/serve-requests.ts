@@ -15,7 +15,7 @@ export interface EnginePort {
 }
 
 /** Methods that only read headers or count: they do not wait behind a picture. */
-const lightMethods: ReadonlySet<MethodName> = new Set(['inspect', 'tokenCount', 'trainingMemory']);
+const lightMethods: ReadonlySet<MethodName> = new Set(['inspect', 'readPicture', 'tokenCount', 'trainingMemory']);
 
 const methodNames = Object.keys(methodSchemas) as [MethodName, ...MethodName[]];
 const toEngineSchema = z.discriminatedUnion('kind', [

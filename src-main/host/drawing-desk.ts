@@ -22,6 +22,8 @@ export class DrawingDesk implements Desk<keyof DrawingMethods> {
       cancel: ({ id }) => done(queue.cancel(id)),
       retry: ({ id }) => done(queue.retry(id)),
       remove: ({ id }) => done(queue.remove(id)),
+      clearEnded: () => done(queue.removeEnded()),
+      clearWaiting: () => done(queue.removeWaiting()),
       move: ({ id, index }) => done(queue.move(id, index)),
       pause: ({ paused }) => done(paused ? queue.pause() : queue.resume()),
     };
@@ -68,12 +70,28 @@ export class DrawingDesk implements Desk<keyof DrawingMethods> {
         message: 'The bundled model is not installed, so there is nothing to draw with: choose a model file.',
       });
     }
-    return this.#jobOf(await this.#queue.add({ ...order, model: named, output: { folder } }));
+    const init =
+      order.init === undefined ? {} : { init: { ...order.init, picture: this.#startOf(order.init.picture) } };
+    return this.#jobOf(await this.#queue.add({ ...order, ...init, model: named, output: { folder } }));
+  }
+
+  /** Where the picture lies that an order starts from. */
+  #startOf(id: string): string {
+    const path = this.#surroundings.shelf.pathOf(id);
+    if (path !== undefined) return path;
+    throw new FailureError({
+      kind: 'bad-request',
+      message: 'The picture to start from is not known any more, since the app was started anew: drop it again.',
+    });
   }
 
   #jobOf({ id, request, state, pictures, failure }: Job): WindowJob {
     const order: Partial<Job['request']> & DrawOrder & { readonly seed: number } = { ...request };
     delete order.output;
+    // Paths stay here.
+    if (request.init !== undefined) {
+      order.init = { ...request.init, picture: this.#surroundings.shelf.putFile(request.init.picture) };
+    }
     return { id, order, state, pictures: pictures.map((picture) => this.#surroundings.shelf.put(picture)), failure };
   }
 

@@ -11,10 +11,15 @@ export class PictureShelf {
 
   /** The picture as a window knows it; the same picture keeps its id. */
   put({ path, ...rest }: FinishedPicture): WindowPicture {
+    return { id: this.putFile(path), name: basename(path), ...rest };
+  }
+
+  /** The id of a picture file of which no more is known, such as a dropped one. */
+  putFile(path: string): string {
     const id = this.#idOfPath.get(path) ?? randomUUID();
     this.#idOfPath.set(path, id);
     this.#pathOfId.set(id, path);
-    return { id, name: basename(path), ...rest };
+    return id;
   }
 
   /** Where the picture lies; undefined for an id that was never given. */

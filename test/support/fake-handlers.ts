@@ -76,4 +76,5 @@ export const fakeHandlers: Handlers = {
   saveRecipe: notFaked,
   devices: notFaked,
   sheet: notFaked,
+  readPicture: notFaked,
 };
