@@ -146,8 +146,8 @@ export interface TrainingRoom {
   readonly pictures: readonly TrainingPicture[];
   /** Newest first. */
   readonly trained: readonly TrainedFile[];
-  /** Whether references came with the app. */
-  readonly references: boolean;
+  /** Paths of the experts that came with the app together with references for them. */
+  readonly references: readonly string[];
 }
 
 export interface AddedPictures {

@@ -3,7 +3,7 @@
 // to be resumed, on the same curve). What was learnt is put into the folder `trained` beside the pictures.
 import { randomUUID } from 'node:crypto';
 import { mkdir, readdir, rm, stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { FailureError, type Failure } from '../contract/failure.ts';
 import type { TrainEvent, TrainResult } from '../contract/training.ts';
 import type {
@@ -106,13 +106,16 @@ export class TrainingDesk implements Desk<keyof TrainingMethods> {
   }
 
   async #room(): Promise<TrainingRoom> {
-    const [pictures, trained, references] = await Promise.all([
+    const [pictures, trained, referencePaths] = await Promise.all([
       this.#pictures.list(),
       listTrained(this.#trainedFolder),
       this.#references(),
     ]);
+    // References lie in a folder for each expert.
+    const names = new Set(referencePaths.map((path) => basename(dirname(path))));
+    const references = this.#surroundings.options.bundled.filter((path) => names.has(basename(path, '.safetensors')));
     const training = this.#shown();
-    return { ...(training === undefined ? {} : { training }), pictures, trained, references: references.length > 0 };
+    return { ...(training === undefined ? {} : { training }), pictures, trained, references };
   }
 
   #shown(): WindowTraining | undefined {
