@@ -1,7 +1,14 @@
 // The window's language of settings that hold for every window, and of the models that can be drawn with.
 import { z } from 'zod';
+import { generateRequestSchema } from './generation.ts';
 
 const path = z.string().min(1).max(4096);
+
+const { format, pattern, quality, metadata } = generateRequestSchema.shape.output.shape;
+
+/** How new pictures are written. */
+const outputSchema = z.strictObject({ format, pattern, quality, metadata });
+export type OutputSettings = z.output<typeof outputSchema>;
 
 /**
  * Everything that is remembered for all windows. A field that is missing or damaged takes its usual value, so that a settings
@@ -11,11 +18,13 @@ export const settingsSchema = z.object({
   version: z.literal(1).catch(1),
   /** Folders in which models are looked for, sub-folders included; absolute. */
   modelFolders: z.array(path).max(64).catch([]),
+  output: outputSchema.catch(outputSchema.parse({})),
 });
 export type Settings = z.output<typeof settingsSchema>;
 
 export const settingsMethodSchemas = {
   settings: z.strictObject({}),
+  changeSettings: z.strictObject({ output: outputSchema }),
   addModelFolder: z.strictObject({ path }),
   /** Takes a folder off the list; nothing on the disk is touched. */
   removeModelFolder: z.strictObject({ path }),
@@ -56,6 +65,7 @@ export interface ModelFolder {
 
 export interface SettingsMethods {
   settings: { params: z.input<typeof settingsMethodSchemas.settings>; result: Settings };
+  changeSettings: { params: z.input<typeof settingsMethodSchemas.changeSettings>; result: Settings };
   addModelFolder: { params: z.input<typeof settingsMethodSchemas.addModelFolder>; result: Settings };
   removeModelFolder: { params: z.input<typeof settingsMethodSchemas.removeModelFolder>; result: Settings };
   models: { params: z.input<typeof settingsMethodSchemas.models>; result: ModelList };

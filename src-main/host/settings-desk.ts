@@ -24,6 +24,7 @@ export class SettingsDesk implements Desk<keyof SettingsMethods> {
     this.#file = file;
     this.handlers = {
       settings: () => file.current,
+      changeSettings: (change) => this.#change(change),
       addModelFolder: async ({ path }) => {
         const folder = await existingFolder(path);
         const { modelFolders } = file.current;

@@ -21,10 +21,20 @@ class ThemeState {
     return this.#chosen ?? this.#system;
   }
 
+  /** What the artist chose; undefined follows the system. */
+  get chosen(): Theme | undefined {
+    return this.#chosen;
+  }
+
+  choose(theme: Theme | undefined): void {
+    this.#chosen = theme;
+    if (theme === undefined) localStorage.removeItem(key);
+    else localStorage.setItem(key, theme);
+  }
+
   /** The other one, from now on and the next time. */
   toggle(): void {
-    this.#chosen = this.current === 'dark' ? 'light' : 'dark';
-    localStorage.setItem(key, this.#chosen);
+    this.choose(this.current === 'dark' ? 'light' : 'dark');
   }
 }
 
