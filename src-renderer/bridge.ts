@@ -41,8 +41,11 @@ export interface BridgeListeners {
 
 interface Line {
   readonly send: (message: ToHost) => void;
-  /** Where a dropped file lies on this machine, sent there first where it has to be. */
-  readonly locate: (file: File) => Promise<string>;
+  /**
+   * Where a dropped file lies on this machine, sent there first where it has to be: then beside the file at `beside`, which
+   * was sent before.
+   */
+  readonly locate: (file: File, beside?: string) => Promise<string>;
 }
 
 interface Pending {
@@ -103,8 +106,8 @@ export class Bridge {
   }
 
   /** Absolute path of a dropped file on the machine of the host. Rejects with a FailureError. */
-  locate(file: File): Promise<string> {
-    return this.#line.locate(file);
+  locate(file: File, beside?: string): Promise<string> {
+    return this.#line.locate(file, beside);
   }
 }
 
@@ -156,15 +159,16 @@ async function webLine(receive: (message: FromHost) => void, lose: () => void): 
     send: (message) => {
       socket.send(toJson(message));
     },
-    locate: (file) => upload(file, token),
+    locate: (file, beside) => upload(file, token, beside),
   };
 }
 
 /** Sends a file to the server. Returns where it lies there. */
-async function upload(file: File, token: string): Promise<string> {
+async function upload(file: File, token: string, beside: string | undefined): Promise<string> {
+  const asked = new URLSearchParams({ name: file.name, ...(beside === undefined ? {} : { beside }) });
   let response: Response;
   try {
-    response = await fetch(`files?name=${encodeURIComponent(file.name)}`, {
+    response = await fetch(`files?${asked.toString()}`, {
       method: 'POST',
       headers: { Authorization: `Bearer ${token}` },
       body: file,

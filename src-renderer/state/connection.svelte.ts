@@ -84,9 +84,9 @@ class Connection {
   }
 
   /** Absolute path of a dropped file on the machine of the host. Rejects with a FailureError. */
-  async locate(file: File): Promise<string> {
+  async locate(file: File, beside?: string): Promise<string> {
     if (this.#bridge === undefined) throw new ConnectionError('unreachable');
-    return this.#bridge.locate(file);
+    return this.#bridge.locate(file, beside);
   }
 
   /** Does what needs the host, and says what went wrong; undefined when something did. */

@@ -1,5 +1,5 @@
 // The artist's stack: LoRAs with their switches and weights, how they are mixed, the gate, and who is silent in which block.
-import type { MixMode, MixRequest } from '../../src-main/contract/experts.ts';
+import type { ExpertSettings, MixMode, MixRequest, Recipe } from '../../src-main/contract/experts.ts';
 import type { AdapterReport, FileReport, GateReport } from '../../src-main/contract/files.ts';
 import { strings } from '../strings.ts';
 
@@ -14,6 +14,10 @@ export interface ExpertRow {
   readonly weight: number;
   /** Undefined follows `weight`. */
   readonly textWeight: number | undefined;
+  /** Block weights (LBW), as a picture or recipe brought them. */
+  readonly blocks: string | undefined;
+  /** A weight that changes over the steps; the slider ends it. */
+  readonly schedule: string | undefined;
 }
 
 export interface ChosenGate {
@@ -21,6 +25,15 @@ export interface ChosenGate {
   readonly name: string;
   readonly report: GateReport;
 }
+
+/** A row as a picture, a recipe or a job names it, with the report of its file. */
+export interface NamedRow {
+  readonly report: FileReport;
+  readonly settings: Omit<ExpertSettings, 'path'>;
+}
+
+/** How a whole stack is mixed, beside its rows and its gate. */
+export type Mixing = Partial<Omit<Recipe, 'version' | 'experts' | 'gate'>>;
 
 /** What became of a file that was to be added: a sentence when it was not. */
 export type Added = { readonly kind: 'expert' | 'gate' } | { readonly kind: 'refused'; readonly message: string };
@@ -31,6 +44,8 @@ export class ExpertStack {
   #mode = $state<MixMode>('sum');
   /** Names of experts that are silent, by row of the UNet. */
   #silent = $state.raw<Readonly<Record<string, readonly string[]>>>({});
+  /** Mixing that has no control of its own. */
+  #further = $state.raw<Omit<Mixing, 'mode' | 'masks'>>({});
 
   get rows(): readonly ExpertRow[] {
     return this.#rows;
@@ -86,13 +101,23 @@ export class ExpertStack {
       solo: false,
       weight: adapter.preferredWeight ?? 1,
       textWeight: undefined,
+      blocks: undefined,
+      schedule: undefined,
     };
     this.#rows = [...this.#rows, row];
     return { kind: 'expert' };
   }
 
   change(path: string, change: Partial<Pick<ExpertRow, 'on' | 'solo' | 'weight' | 'textWeight'>>): void {
-    this.#rows = this.#rows.map((row) => (row.path === path ? { ...row, ...change } : row));
+    const fixed = change.weight === undefined ? {} : { schedule: undefined };
+    this.#rows = this.#rows.map((row) => (row.path === path ? { ...row, ...fixed, ...change } : row));
+  }
+
+  /** Takes over what a file is to another model. */
+  refresh(path: string, report: FileReport): void {
+    this.#rows = this.#rows.map((row) =>
+      row.path === path ? { ...row, report, adapter: report.adapter ?? row.adapter } : row,
+    );
   }
 
   remove(path: string): void {
@@ -119,6 +144,44 @@ export class ExpertStack {
     this.#silent = {};
   }
 
+  /** Puts another stack in the place of this one; returns a sentence for each file that cannot be used. */
+  restore(rows: readonly NamedRow[], gate: FileReport | undefined, { mode, masks, ...further }: Mixing): string[] {
+    this.#rows = [];
+    this.#gate = undefined;
+    this.#silent = {};
+    this.#further = further;
+    const refused: string[] = [];
+    const kept: NamedRow[] = [];
+    for (const row of rows) {
+      const added = this.add(row.report);
+      if (added.kind === 'expert') kept.push(row);
+      else if (added.kind === 'refused') refused.push(added.message);
+    }
+    this.#rows = this.#rows.map((row, i) => ({ ...row, ...rowSettings(kept[i]!.settings, row) }));
+    if (gate !== undefined) {
+      const added = this.add(gate);
+      if (added.kind === 'refused') refused.push(added.message);
+    }
+    const blocked = this.#rows.some(({ blocks }) => blocks !== undefined);
+    const gated = this.gate !== undefined;
+    const usual = gated ? 'mole' : blocked ? 'manual' : 'sum';
+    this.#mode = mode === undefined || (mode === 'mole' && !gated) ? usual : mode;
+    // Masks stand in the order of all rows, so they mean nothing once one of them is missing.
+    if (refused.length === 0) this.#silent = this.#silentOf(masks ?? {});
+    return refused;
+  }
+
+  /** Rows' masks as names of those who are silent although they speak elsewhere. */
+  #silentOf(masks: NonNullable<Mixing['masks']>): Readonly<Record<string, readonly string[]>> {
+    const anySolo = this.#rows.some(({ solo }) => solo);
+    return Object.fromEntries(
+      Object.entries(masks).map(([block, mask]) => [
+        block,
+        this.#rows.filter((row, i) => (anySolo ? row.solo : row.on) && mask[i] === false).map(({ name }) => name),
+      ]),
+    );
+  }
+
   /** The stack as a part of an order; undefined when it is empty. */
   mix(): MixRequest | undefined {
     if (this.#rows.length === 0) return undefined;
@@ -131,16 +194,32 @@ export class ExpertStack {
         .map(([block, names]) => [block, this.#rows.map((row) => speaks(row) && !names.includes(row.name))]),
     );
     return {
-      experts: this.#rows.map(({ path, on, solo, weight, textWeight }) => ({
+      ...this.#further,
+      experts: this.#rows.map(({ path, on, solo, weight, textWeight, blocks, schedule }) => ({
         path,
-        weight,
+        weight: schedule ?? weight,
         muted: !on,
         solo,
         ...(textWeight === undefined ? {} : { textWeight }),
+        ...(blocks === undefined ? {} : { blocks }),
       })),
       mode: this.#mode,
       ...(this.#gate === undefined || this.#mode !== 'mole' ? {} : { gate: this.#gate.path }),
       ...(Object.keys(masks).length === 0 ? {} : { masks }),
     };
   }
+}
+
+function rowSettings(
+  { weight, textWeight, blocks, muted, solo }: NamedRow['settings'],
+  row: ExpertRow,
+): Partial<ExpertRow> {
+  const number = typeof weight === 'number' ? weight : Number(weight);
+  return {
+    on: !muted,
+    solo,
+    textWeight,
+    blocks,
+    ...(Number.isFinite(number) ? { weight: number } : { weight: row.weight, schedule: String(weight) }),
+  };
 }

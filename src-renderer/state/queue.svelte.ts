@@ -44,6 +44,18 @@ export class Queue {
   readonly running: WindowJob | undefined = $derived(this.#jobs.find(({ state }) => state === 'running'));
   readonly waiting: number = $derived(this.#jobs.filter(({ state }) => state === 'waiting').length);
 
+  /** Milliseconds until all that waits is drawn, by the pace of the running job; undefined before there is one. */
+  readonly remainingAllMs: number | undefined = $derived.by(() => {
+    const { step, steps, index, batch, remainingMs } = this.#progress ?? {};
+    if (step === undefined || steps === undefined || index === undefined || batch === undefined) return undefined;
+    const left = steps - step + (batch - 1 - index) * steps;
+    if (remainingMs === undefined || left === 0 || this.running === undefined) return undefined;
+    const pace = remainingMs / left / pixelsOf(this.running);
+    return this.#jobs
+      .filter(({ state }) => state === 'waiting')
+      .reduce((sum, job) => sum + stepsOf(job) * pace * pixelsOf(job), remainingMs);
+  });
+
   get progress(): Progress | undefined {
     return this.#progress;
   }
@@ -150,3 +162,12 @@ export class Queue {
     }
   }
 }
+
+/** As the contract counts where an order says nothing. */
+const usualSteps = 20;
+
+const stepsOf = ({ order, pictures }: WindowJob): number =>
+  (order.steps ?? usualSteps) * Math.max(0, (order.batch ?? 1) - pictures.length);
+
+/** Pixels of one picture, where the order says them; only their ratio counts. */
+const pixelsOf = ({ order }: WindowJob): number => (order.width ?? 1) * (order.height ?? 1);

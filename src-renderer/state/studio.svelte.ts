@@ -3,7 +3,8 @@ import type { WindowJob } from '../../src-main/contract/window-drawing.ts';
 import { pictureAddress } from '../bridge.ts';
 import { strings } from '../strings.ts';
 import { connection } from './connection.svelte.ts';
-import { ExpertStack } from './expert-stack.svelte.ts';
+import { ExpertStack, type Added } from './expert-stack.svelte.ts';
+import { OrderExtras } from './order-extras.svelte.ts';
 import { Order } from './order.svelte.ts';
 import { Queue } from './queue.svelte.ts';
 
@@ -15,11 +16,22 @@ export interface TokenCount {
   readonly limit: number;
 }
 
+/** A file that is to join the stack. */
+export interface FileToAdd {
+  readonly name: string;
+  /** Its path on the machine of the host, once it is there. */
+  readonly locate: () => Promise<string>;
+}
+
 class Studio {
   readonly order = new Order();
+  readonly extras = new OrderExtras();
   readonly experts = new ExpertStack();
   readonly queue = new Queue();
   #reading = $state.raw<readonly string[]>([]);
+  /** Resolves when every file that is being read has been. */
+  #read: Promise<unknown> = Promise.resolve();
+  #drawsWhenRead = $state(false);
   #tokens = $state.raw<TokenCount>();
   #countTimer: ReturnType<typeof setTimeout> | undefined;
 
@@ -44,14 +56,27 @@ class Studio {
     return this.#tokens;
   }
 
-  /** Orders what the form says. */
+  /** Whether a drawing is ordered that waits for files to be read. */
+  get drawsWhenRead(): boolean {
+    return this.#drawsWhenRead;
+  }
+
+  /** Orders what the form says, with all of the stack: files that are being read are waited for. */
   async draw(): Promise<void> {
+    if (this.#drawsWhenRead) return;
     if (this.order.fields.prompt.trim() === '') {
       connection.tell(strings.order.promptMissing);
       return;
     }
+    if (this.#reading.length > 0) {
+      this.#drawsWhenRead = true;
+      await this.#read;
+      this.#drawsWhenRead = false;
+    }
     this.queue.choose(undefined);
-    await connection.attempt(() => connection.request('draw', this.order.drawOrder(this.experts.mix())));
+    await connection.attempt(() =>
+      connection.request('draw', { ...this.order.drawOrder(this.experts.mix()), ...this.extras.part() }),
+    );
   }
 
   async cancel({ id }: WindowJob): Promise<void> {
@@ -67,14 +92,34 @@ class Studio {
     await connection.attempt(() => connection.request('remove', { id }));
   }
 
+  /** Puts a waiting job to the place of another one. */
+  async move({ id }: WindowJob, place: WindowJob): Promise<void> {
+    const index = this.queue.jobs.findIndex((job) => job.id === place.id);
+    await connection.attempt(() => connection.request('move', { id, index }));
+  }
+
+  async pause(paused: boolean): Promise<void> {
+    await connection.attempt(() => connection.request('pause', { paused }));
+  }
+
+  async clearEnded(): Promise<void> {
+    await connection.attempt(() => connection.request('clearEnded', {}));
+  }
+
+  async clearWaiting(): Promise<void> {
+    await connection.attempt(() => connection.request('clearWaiting', {}));
+  }
+
   /** Adds dropped or chosen files to the stack; what cannot be used is said. */
   async addFiles(files: readonly File[]): Promise<void> {
-    for (const file of files) await this.#add(file.name, () => connection.locate(file));
+    const adding = files.map((file) => ({ name: file.name, locate: () => connection.locate(file) }));
+    for (const added of await this.addAll(adding)) if (added?.kind === 'refused') connection.tell(added.message);
   }
 
   /** Adds a file of the host's machine. */
   async addPath(path: string): Promise<void> {
-    await this.#add(path, () => Promise.resolve(path));
+    const [added] = await this.addAll([{ name: path, locate: () => Promise.resolve(path) }]);
+    if (added?.kind === 'refused') connection.tell(added.message);
   }
 
   /** Counts the prompt's tokens when no key was pressed for a moment. */
@@ -95,14 +140,24 @@ class Studio {
     return pictureAddress(id);
   }
 
-  async #add(name: string, locate: () => Promise<string>): Promise<void> {
-    this.#reading = [...this.#reading, name];
-    await connection.attempt(async () => {
-      const report = await connection.request('inspect', { path: await locate() });
-      const added = this.experts.add(report);
-      if (added.kind === 'refused') connection.tell(added.message);
+  /** Adds files to the stack, one after the other; says what became of each, undefined when it could not be read. */
+  addAll(files: readonly FileToAdd[]): Promise<readonly (Added | undefined)[]> {
+    this.#reading = [...this.#reading, ...files.map(({ name }) => name)];
+    const work = this.#read.then(async () => {
+      const all: (Added | undefined)[] = [];
+      for (const { name, locate } of files) {
+        all.push(
+          await connection.attempt(async () =>
+            this.experts.add(await connection.request('inspect', { path: await locate() })),
+          ),
+        );
+        const place = this.#reading.indexOf(name);
+        this.#reading = this.#reading.filter((_, i) => i !== place);
+      }
+      return all;
     });
-    this.#reading = this.#reading.filter((other) => other !== name);
+    this.#read = work;
+    return work;
   }
 }
 
