@@ -5,7 +5,9 @@ import { strings } from '../strings.ts';
 import { connection } from './connection.svelte.ts';
 import { ExpertStack, type Added } from './expert-stack.svelte.ts';
 import { OrderExtras } from './order-extras.svelte.ts';
+import { Models } from './models.svelte.ts';
 import { Order } from './order.svelte.ts';
+import { PromptTools } from './prompt-tools.svelte.ts';
 import { Queue } from './queue.svelte.ts';
 
 /** Milliseconds of quiet before tokens are counted. */
@@ -28,11 +30,17 @@ class Studio {
   readonly extras = new OrderExtras();
   readonly experts = new ExpertStack();
   readonly queue = new Queue();
+  readonly models = new Models(this.order, this.experts);
+  readonly prompts = new PromptTools(this.order, this.experts, async (path) => {
+    const [added] = await this.addAll([{ name: path, locate: () => Promise.resolve(path) }]);
+    return added;
+  });
   #reading = $state.raw<readonly string[]>([]);
   /** Resolves when every file that is being read has been. */
   #read: Promise<unknown> = Promise.resolve();
   #drawsWhenRead = $state(false);
   #tokens = $state.raw<TokenCount>();
+  #negativeTokens = $state.raw<TokenCount>();
   #countTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor() {
@@ -56,6 +64,11 @@ class Studio {
     return this.#tokens;
   }
 
+  /** Of the negative prompt; undefined while it is empty. */
+  get negativeTokens(): TokenCount | undefined {
+    return this.#negativeTokens;
+  }
+
   /** Whether a drawing is ordered that waits for files to be read. */
   get drawsWhenRead(): boolean {
     return this.#drawsWhenRead;
@@ -74,9 +87,14 @@ class Studio {
       this.#drawsWhenRead = false;
     }
     this.queue.choose(undefined);
-    await connection.attempt(() =>
-      connection.request('draw', { ...this.order.drawOrder(this.experts.mix()), ...this.extras.part() }),
-    );
+    const orders = await this.prompts.orders(() => ({
+      ...this.order.drawOrder(this.experts.mix()),
+      ...this.extras.part(),
+    }));
+    for (const order of orders ?? []) {
+      const job = await connection.attempt(() => connection.request('draw', order));
+      if (job === undefined) break;
+    }
   }
 
   async cancel({ id }: WindowJob): Promise<void> {
@@ -122,17 +140,27 @@ class Studio {
     if (added?.kind === 'refused') connection.tell(added.message);
   }
 
-  /** Counts the prompt's tokens when no key was pressed for a moment. */
+  /** Counts the prompts' tokens when no key was pressed for a moment. */
   countTokens(): void {
+    this.prompts.count();
     clearTimeout(this.#countTimer);
     this.#countTimer = setTimeout(() => {
-      const { prompt } = this.order.fields;
+      const { prompt, negative } = this.order.fields;
       connection.request('tokenCount', { prompt }).then(
         (count) => {
           this.#tokens = count;
         },
         () => undefined,
       );
+      if (negative.trim() === '') this.#negativeTokens = undefined;
+      else {
+        connection.request('tokenCount', { prompt: negative }).then(
+          (count) => {
+            this.#negativeTokens = count;
+          },
+          () => undefined,
+        );
+      }
     }, countAfterMs);
   }
 
@@ -148,7 +176,9 @@ class Studio {
       for (const { name, locate } of files) {
         all.push(
           await connection.attempt(async () =>
-            this.experts.add(await connection.request('inspect', { path: await locate() })),
+            this.experts.add(
+              await connection.request('inspect', { path: await locate(), ...this.order.comparedWith() }),
+            ),
           ),
         );
         const place = this.#reading.indexOf(name);
