@@ -6,17 +6,20 @@ import type { GenerateEvent } from '../contract/generation.ts';
 import type { DrawEvent, DrawOrder, DrawingMethods, WindowJob } from '../contract/window-drawing.ts';
 import type { News, Welcome } from '../contract/window.ts';
 import { done, type Desk, type DeskSurroundings, type Handlers } from './desk.ts';
+import type { SettingsFile } from './settings-file.ts';
 
 export class DrawingDesk implements Desk<keyof DrawingMethods> {
   readonly handlers: Handlers<keyof DrawingMethods>;
   readonly #surroundings: DeskSurroundings;
   readonly #queue: JobQueue;
+  readonly #settings: SettingsFile;
   /** The last event of each kind of the running job. */
   #running: { readonly id: string; readonly events: Map<string, DrawEvent> } | undefined;
 
-  private constructor(surroundings: DeskSurroundings, queue: JobQueue) {
+  private constructor(surroundings: DeskSurroundings, queue: JobQueue, settings: SettingsFile) {
     this.#surroundings = surroundings;
     this.#queue = queue;
+    this.#settings = settings;
     this.handlers = {
       draw: (order) => this.#draw(order),
       cancel: ({ id }) => done(queue.cancel(id)),
@@ -34,9 +37,9 @@ export class DrawingDesk implements Desk<keyof DrawingMethods> {
   }
 
   /** Opens the queue kept in the state folder and goes on with it. Throws FolderInUseError when another process has it. */
-  static async open(surroundings: DeskSurroundings): Promise<DrawingDesk> {
+  static async open(surroundings: DeskSurroundings, settings: SettingsFile): Promise<DrawingDesk> {
     const { stateFolder, client } = surroundings.options;
-    return new DrawingDesk(surroundings, await JobQueue.open(stateFolder, client));
+    return new DrawingDesk(surroundings, await JobQueue.open(stateFolder, client), settings);
   }
 
   /** Stops the running job, which goes on when the queue is next opened, and gives the folder free. */
@@ -72,7 +75,8 @@ export class DrawingDesk implements Desk<keyof DrawingMethods> {
     }
     const init =
       order.init === undefined ? {} : { init: { ...order.init, picture: this.#startOf(order.init.picture) } };
-    return this.#jobOf(await this.#queue.add({ ...order, ...init, model: named, output: { folder } }));
+    const output = { folder, ...this.#settings.current.output };
+    return this.#jobOf(await this.#queue.add({ ...order, ...init, model: named, output }));
   }
 
   /** Where the picture lies that an order starts from. */

@@ -20,7 +20,7 @@ export class SettingsFile {
     this.#unknown = unknown;
   }
 
-  /** Reads the settings kept in `folder`, which must exist. Never throws. */
+  /** Reads the settings kept in `folder`, which must exist when something is changed. Never throws. */
   static async open(folder: string): Promise<SettingsFile> {
     const path = join(folder, fileName);
     const text = await readFile(path, 'utf8').catch(() => undefined);

@@ -67,7 +67,8 @@ export class WindowHost {
     };
     const surroundings: DeskSurroundings = { options, shelf, tell };
     const { client, model } = options;
-    const drawing = await DrawingDesk.open(surroundings);
+    const settingsFile = await SettingsFile.open(options.stateFolder);
+    const drawing = await DrawingDesk.open(surroundings, settingsFile);
     const log = await EventLog.open(join(options.stateFolder, 'logs'));
     note = log.note;
     note('info', 'opened', { version: options.version, place: options.place });
@@ -75,7 +76,7 @@ export class WindowHost {
     const diagnostics = new DiagnosticsDesk(surroundings, log, () => drawing.welcome().jobs.map(({ state }) => state));
     const dropping = new DroppingDesk(surroundings);
     const prompts = new PromptDesk(surroundings);
-    const settings = new SettingsDesk(surroundings, await SettingsFile.open(options.stateFolder));
+    const settings = new SettingsDesk(surroundings, settingsFile);
     const handlers: Handlers<WindowMethodName> = {
       open: () => drawing.welcome(),
       inspect: (params) => {
