@@ -51,6 +51,10 @@ export const trainGateCommand: Command = {
       help: `${gateAmplitudes.join(' or ')}: gates add up to 1, or learn their sum too (default convex)`,
     },
     timestep: { type: 'boolean', help: 'gates know the step of the drawing too' },
+    'no-listening': {
+      type: 'boolean',
+      help: 'gates know the step alone, not what the experts say: holds better for experts that they never met; needs --timestep',
+    },
     'no-text-gates': { type: 'boolean', help: 'no gates in the text encoder' },
     role: {
       type: 'string',
@@ -70,14 +74,14 @@ export const trainGateCommand: Command = {
   },
   notes: [
     'The clip loss looks at the picture that each prediction amounts to, in the less noisy half of the timesteps: near to its caption and to its reference. It decodes in every update, which takes about 5 GB more at 512x512 with --batch 1.',
-    'A gate for roles learns best from several experts in each (--also) and from pictures that show them together; amplitude free and --timestep suit it. Experts then stand in the order of the roles.',
+    'A gate for roles learns best from several experts in each (--also) and from pictures that show them together; amplitude free, --timestep and --no-listening suit it. Experts then stand in the order of the roles.',
     'Ctrl-C stops after the present update and writes the best gate so far; the same command with --resume goes on.',
   ],
   examples: [
     'atelier train-gate --expert ink.safetensors --expert cat.safetensors --images references',
     'atelier train-gate --expert ink.safetensors --expert cat.safetensors --images references --caption "a cat, ink drawing" --steps 800 --out ink-cat.mole.safetensors',
     'atelier train-gate --expert ink.safetensors --expert cat.safetensors --prompt "ink drawing" --prompt "sks cat"',
-    'atelier train-gate --role "a subject" --role "a style" --expert cat.safetensors --expert ink.safetensors --images cat-in-ink --also dog.safetensors,ink.safetensors=dog-in-ink --also dog.safetensors,pixel.safetensors=dog-in-pixels --amplitude free --timestep --out subject-style.mole.safetensors',
+    'atelier train-gate --role "a subject" --role "a style" --expert cat.safetensors --expert ink.safetensors --images cat-in-ink --also dog.safetensors,ink.safetensors=dog-in-ink --also dog.safetensors,pixel.safetensors=dog-in-pixels --amplitude free --timestep --no-listening --out subject-style.mole.safetensors',
     'atelier train-gate --expert ink.safetensors --expert cat.safetensors --images references --loss clip --clip clip-vit-base-patch16 --batch 1',
   ],
   stopping,
@@ -111,6 +115,7 @@ export function trainGateRequestOf(args: ParsedArguments): TrainGateRequest {
     form: args.text('form')?.toLowerCase() as TrainGateRequest['form'],
     amplitude: args.text('amplitude')?.toLowerCase() as TrainGateRequest['amplitude'],
     timestep: args.isOn('timestep'),
+    listens: !args.isOn('no-listening'),
     textGates: !args.isOn('no-text-gates'),
     balance: args.number('balance'),
   });

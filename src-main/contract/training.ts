@@ -87,6 +87,8 @@ export const trainGateSchema = z.strictObject({
   form: z.enum(gateFormNames).default('pooled'),
   amplitude: z.enum(gateAmplitudes).default('convex'),
   timestep: z.boolean().default(false),
+  /** False: gates do not look at what the experts say. With `timestep` they still know when a group of layers needs whom. */
+  listens: z.boolean().default(true),
   /** Gates in the text encoder too, where an expert speaks there. */
   textGates: z.boolean().default(true),
   /** alpha of the balance loss. */

@@ -42,18 +42,27 @@ export class GateLearner {
   }[];
   readonly #tokens: (group: GateGroup) => number;
   readonly #textGates: boolean;
+  readonly #listens: boolean;
 
   /**
    * `others` are further stacks that one gate learns from, in the roles of `experts` and of the same ranks; `images` say which they teach.
-   * Throws a FailureError 'bad-request' when their shapes differ.
+   * Gates that do not listen leave what they make of the experts' outputs at zero. Throws a FailureError 'bad-request' when the
+   * shapes of the stacks differ.
    */
   constructor(
     model: LoadedModel,
     experts: readonly GateExpert[],
     spec: GateSpec,
-    textGates: boolean,
     images: readonly TrainingImage[],
-    others: readonly (readonly GateExpert[])[] = [],
+    {
+      textGates = true,
+      listens = true,
+      others = [],
+    }: {
+      readonly textGates?: boolean;
+      readonly listens?: boolean;
+      readonly others?: readonly (readonly GateExpert[])[];
+    } = {},
   ) {
     this.#model = model;
     this.#experts = experts;
@@ -61,6 +70,7 @@ export class GateLearner {
     for (const other of others) checkAlike(experts, other);
     this.#spec = spec;
     this.#textGates = textGates;
+    this.#listens = listens;
     const modulesOf = {
       unet: model.unetModules,
       text_encoder: model.textModules,
@@ -90,7 +100,7 @@ export class GateLearner {
     for (const { network, groups } of this.#trained()) {
       const spec = specIn(this.#spec, network);
       for (const { name, weight, timestep } of zeroParameters(groups, spec, this.#experts.length, this.#tokens)) {
-        arrays[`${network}/${gateInput.weight(name)}`] = weight.data;
+        if (this.#listens) arrays[`${network}/${gateInput.weight(name)}`] = weight.data;
         if (timestep !== undefined) arrays[`${network}/${gateInput.timestep(name)}`] = timestep.data;
       }
       arrays[`${network}/${gateInput.logTemperature}`] = new Float32Array(groups.length);
@@ -135,9 +145,11 @@ export class GateLearner {
     const spec = specIn(this.#spec, network);
     return [
       ...groups.flatMap((group) => [
-        ...(spec.form === 'pooled'
-          ? [gateInput.weight(group.name)]
-          : group.readers.map(({ name }) => gateInput.folded(name))),
+        ...(!this.#listens
+          ? []
+          : spec.form === 'pooled'
+            ? [gateInput.weight(group.name)]
+            : group.readers.map(({ name }) => gateInput.folded(name))),
         ...(spec.timestep ? [gateInput.timestep(group.name)] : []),
       ]),
       gateInput.logTemperature,
@@ -154,14 +166,21 @@ export class GateLearner {
       const at = (name: string): Float32Array => parameters[`${network}/${name}`]!;
       const into = feeds[network];
       for (const group of groups) {
-        const weight = at(gateInput.weight(group.name));
-        if (spec.form === 'pooled')
-          into[gateInput.weight(group.name)] = floatTensor([count * group.width, count], weight);
-        else
-          Object.assign(
-            into,
-            foldPaperGate(group, floatTensor([count, count, this.#tokens(group), group.width], weight), layers[stack]!),
-          );
+        // The weights of gates that do not listen are zeros, which are fed once.
+        if (this.#listens) {
+          const weight = at(gateInput.weight(group.name));
+          if (spec.form === 'pooled')
+            into[gateInput.weight(group.name)] = floatTensor([count * group.width, count], weight);
+          else
+            Object.assign(
+              into,
+              foldPaperGate(
+                group,
+                floatTensor([count, count, this.#tokens(group), group.width], weight),
+                layers[stack]!,
+              ),
+            );
+        }
         if (spec.timestep)
           into[gateInput.timestep(group.name)] = floatTensor(
             [at(gateInput.timestep(group.name)).length / count, count],
@@ -176,7 +195,7 @@ export class GateLearner {
 
   /** Gradients of the graph's inputs as gradients of the parameters: the paper's form is unfolded. */
   collect<T extends { readonly gradients: Arrays }>(result: T, stack = 0): T {
-    if (this.#spec.form === 'pooled') return result;
+    if (this.#spec.form === 'pooled' || !this.#listens) return result;
     const gradients = Object.fromEntries(
       Object.entries(result.gradients).filter(([name]) => !name.endsWith(foldedEnding)),
     );
@@ -207,14 +226,12 @@ export class GateLearner {
       const spec = specIn(this.#spec, network);
       const at = (name: string): Float32Array => parameters[`${network}/${name}`]!;
       networks[network] = groups.map((group, i) => {
-        const weight = at(gateInput.weight(group.name));
         const length = count * group.width;
+        const shape = spec.form === 'pooled' ? [length, count] : [count, count, this.#tokens(group), group.width];
+        const weight = floatTensor(shape, this.#listens ? at(gateInput.weight(group.name)) : undefined);
         return {
           name: group.name,
-          weight:
-            spec.form === 'pooled'
-              ? transpose(floatTensor([length, count], weight))
-              : floatTensor([count, count, this.#tokens(group), group.width], weight),
+          weight: spec.form === 'pooled' ? transpose(weight) : weight,
           timestep: spec.timestep
             ? floatTensor(
                 [at(gateInput.timestep(group.name)).length / count, count],

@@ -104,7 +104,14 @@ export async function trainGate(
     const gate = learner.gate(parameters);
     return roles.length === 0 ? gate : { ...gate, experts: roles.map((name) => ({ name, sha256: anyExpert })) };
   };
-  const learner = new GateLearner(model, experts, spec, settings.textGates, images, others);
+  if (!settings.listens && !spec.timestep && spec.amplitude === 'convex') {
+    throw new FailureError({
+      kind: 'bad-request',
+      message:
+        'Gates that neither listen to the experts nor know the timestep have nothing to learn from: choose --timestep, or leave --no-listening out.',
+    });
+  }
+  const learner = new GateLearner(model, experts, spec, images, { ...settings, others });
   const schedule = trainingSchedule(model.checkpoint.scheduler);
   const judge = clip === undefined ? undefined : await ClipJudge.prepare(model, clip, schedule, images, context.signal);
   const session = new TrainingSession(model, learner.networks(), {

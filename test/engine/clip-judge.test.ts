@@ -122,7 +122,7 @@ describe('the judge of predictions', () => {
     { timeout: 120_000 },
     async () => {
       const spec = { granularity: 'block', form: 'pooled', amplitude: 'free', timestep: false } as const;
-      const learner = new GateLearner(model, experts, spec, true, images);
+      const learner = new GateLearner(model, experts, spec, images);
       const session = new TrainingSession(model, learner.networks(), { balance: 0, judge });
       try {
         const batch = batchOf(7);

@@ -161,6 +161,19 @@ describe('a gate over several stacks', () => {
     expect(gate.experts).toEqual(roles.map((name) => ({ name, sha256: anyExpert })));
   });
 
+  it('may know the timestep alone, without listening to what its experts say', { timeout: 120_000 }, async () => {
+    const wish = { steps: 16, balance: 0, learningRate: 0.1, batch: 2, timestep: true, listens: false } as const;
+    const { events, path } = await trained(wish, { further: [otherStack(2)] });
+    const updates = events.filter((event) => event.kind === 'update');
+    expect(updates.at(-1)!.gates![0]).toBeLessThan(0.4);
+    const { gate } = await readGateFile(path);
+    for (const { weight, timestep } of gate.networks.unet!) {
+      expect(weight.data.every((value) => value === 0)).toBe(true);
+      expect(timestep!.data.some((value) => value !== 0)).toBe(true);
+    }
+    await expect(trained({ listens: false })).rejects.toThrow(/nothing to learn from/);
+  });
+
   it('refuses stacks of other ranks', async () => {
     await expect(trained({}, { further: [otherStack(3)] })).rejects.toThrow(/same layers with the same ranks/);
   });

@@ -157,7 +157,7 @@ describe('gate training walks as the literal mixture under torch.optim does', ()
     const opened = await open(wanted.model);
     const images = pictures().filter(({ bucket }) => wanted.form === 'pooled' || bucket === '16x16');
     const experts = expertsOf(opened, wanted);
-    const learner = new GateLearner(opened, experts, wanted, wanted.textGates, images);
+    const learner = new GateLearner(opened, experts, wanted, images, { textGates: wanted.textGates });
     session = new TrainingSession(opened, learner.networks(), { balance: wanted.balance, tokens });
     const schedule = trainingSchedule(opened.checkpoint.scheduler);
     const end = await walked(name, learner.start(), async (parameters, random) => {
