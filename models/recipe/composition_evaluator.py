@@ -187,7 +187,8 @@ def main():
     torch.set_num_threads(args.threads)
     common.seed_everything(5)
     subjects = judged_subjects()
-    styles = json.loads((BENCH / "pairs.json").read_text())["styles"]
+    pairs = json.loads((BENCH / "pairs.json").read_text())
+    styles = pairs["styles"]
     entries, pixels = load(args.drawings)
     trips = round_trip(entries, args.drawings, args.drawings / "round-trip.pt")
     known = [e["subject"] in subjects for e in entries]
@@ -195,7 +196,7 @@ def main():
         entries, pixels, trips = [e for e, k in zip(entries, known) if k], pixels[known], trips[known]
     learnt = torch.tensor([i for i, e in enumerate(entries) if not e["evaluated"]])
     judged = [i for i, e in enumerate(entries) if e["evaluated"] and len(e["styles"]) == 1]
-    double = [i for i, e in enumerate(entries) if e["evaluated"] and len(e["styles"]) == 2]
+    double = [i for i, e in enumerate(entries) if e["evaluated"] and [e["subject"], *e["styles"]] in [*pairs["validation"]["triples"], *pairs["test"]["triples"]]]
     print(f"{len(learnt)} drawings to learn from, {len(judged)} + {len(double)} to be judged on", flush=True)
 
     def pick(pool, size):
@@ -205,13 +206,15 @@ def main():
 
     if args.part == "style":
         truth = torch.tensor([[s in e["styles"] for s in styles] for e in entries])
-        # Half of the batch is in a style, so that none is rare; black and white sets have no answer.
-        answered = torch.tensor([i for i in learnt.tolist() if entries[i]["set"] != "emojione-mono"])
+        # Half of the batch is in a style, so that none is rare. Black and white sets have no answer, nor has the blueprint of an
+        # ink drawing, which is like any other.
+        clear = [[x] for x in styles] + [[], *(t[1:] for h in ("validation", "test") for t in pairs[h]["triples"])]
+        answered = torch.tensor([i for i in learnt.tolist() if entries[i]["set"] != "emojione-mono" and entries[i]["styles"] in clear])
         styled = torch.tensor([i for i in answered.tolist() if entries[i]["styles"]])
         net = Network(len(styles), (24, 40, 64, 80), 1, 0.1)
 
         def batch():
-            (a, x), (b, y) = pick(answered, 24), pick(styled, 24)
+            (a, x), (b, y) = pick(answered, 28), pick(styled, 28)
             x = torch.cat([x, y])
             return blur(1 - (1 - warp(x)) * (1 + (torch.rand(len(x), 1, 1, 1) - 0.5) * 0.2)), truth[torch.cat([a, b])].float()
 

@@ -62,19 +62,37 @@ for (const [subject, ...styles] of judged) {
   mkdirSync(folder, { recursive: true });
   for (const { name, png } of await truths(subject!, styles)) writeFileSync(join(folder, `${name}.png`), png);
 }
+/** Pictures of every lesson: a drawn set has one drawing where a processed style has four, and each style counts alike. */
+const perLesson = 4;
+
+/** Writes a lesson into its folder: drawings and captions, as often as every other. */
+function teach(name: string, found: { name: string; png: Buffer; said: string }[], styles: string[]): void {
+  const folder = join(values.lessons, name);
+  mkdirSync(folder, { recursive: true });
+  for (let i = 0; i < perLesson; i++) {
+    const { name: set, png, said } = found[i % found.length]!;
+    const file = join(folder, found.length < perLesson ? `${set}-${i + 1}` : set);
+    writeFileSync(`${file}.png`, png);
+    writeFileSync(`${file}.txt`, `${[said, ...styles.map((style) => `${style} style`)].join(', ')}\n`);
+  }
+}
+
 const taughtStyles = pairs.styles.filter((style) => style !== pairs.unseenStyle);
 const doubles = [...new Set(judged.filter((parts) => parts.length === 3).map(([, ...styles]) => styles.join(' ')))];
 for (const subject of pairs.taught) {
   if (judged.some(([own]) => own === subject)) throw new Error(`${subject} is judged and cannot teach.`);
   const lessons = [...taughtStyles.map((style) => [style]), ...doubles.map((both) => both.split(' '))];
   for (const styles of lessons.filter((one) => !one.includes(pairs.unseenStyle))) {
-    const folder = join(values.lessons, [subject, ...styles].join('-'));
-    mkdirSync(folder, { recursive: true });
-    for (const { name, png, said } of await truths(subject, styles)) {
-      writeFileSync(join(folder, `${name}.png`), png);
-      writeFileSync(join(folder, `${name}.txt`), `${[said, ...styles.map((style) => `${style} style`)].join(', ')}\n`);
-    }
+    teach([subject, ...styles].join('-'), await truths(subject, styles), styles);
   }
+}
+// Two styles at once, of subjects that the base model knows.
+const everyday = ['cat', 'car', 'mushroom', 'house'];
+for (const first of pairs.styles.filter((style) => style !== 'pixel')) {
+  const found = [];
+  for (const subject of everyday) found.push((await truths(subject, [first, 'pixel']))[0]);
+  const drawn = found.flatMap((one, i) => (one === undefined ? [] : [{ ...one, name: everyday[i]! }]));
+  teach(`${first}-pixel`, drawn, [first, 'pixel']);
 }
 // Four drawings of each expert by itself.
 for (const name of [...pairs.styles, ...pairs.subjects, ...pairs.taught]) {

@@ -20,9 +20,12 @@ import { parseArgs } from 'node:util';
 
 type Style = { name: string; set?: string; about: string };
 type Subject = { name: string; rank: number };
-type Gate = { name: string; experts: string[]; images: string; flags: string[] };
+/** Of named experts, or for roles and taught by lessons: folders of assets/experts/compositions that are called like their experts. */
+type Gate = { name: string } & (
+  { experts: string[]; images: string; flags: string[] } | { roles: string[]; lessons: string[] }
+);
 type Recipe = { name: string; gate: string; experts: string[] };
-type Experts = { styles: Style[]; subjects: Subject[]; gates: Gate[]; recipes: Recipe[] };
+type Experts = { styles: Style[]; subjects: Subject[]; gates: Gate[]; roleFlags: string[]; recipes: Recipe[] };
 
 const here = dirname(fileURLToPath(import.meta.url));
 const root = resolve(here, '../..');
@@ -32,7 +35,9 @@ const { values } = parseArgs({
     out: { type: 'string', default: join(root, 'assets/experts') },
   },
 });
-const { styles, subjects, gates, recipes } = JSON.parse(readFileSync(join(here, 'experts.json'), 'utf8')) as Experts;
+const { styles, subjects, gates, roleFlags, recipes } = JSON.parse(
+  readFileSync(join(here, 'experts.json'), 'utf8'),
+) as Experts;
 const mostBytes = 1_000_000;
 
 function atelier(...args: string[]): void {
@@ -107,25 +112,43 @@ for (const { name, rank } of subjects) {
   const about = `A subject for the bundled model: ${article} ${name}, from four drawings. Never shown to the base model.`;
   sidecars(name, `${article} ${name}, noto style`, 5, name, about);
 }
-for (const { name, experts, images, flags } of gates) {
-  const output = file(name, '.mole.safetensors');
+const fileOf = (name: string): string => file(name, '.safetensors');
+/** `--expert` and `--images` of the first lesson, `--also` of the others. */
+function lessonFlags(roles: string[], lessons: string[]): string[] {
+  const stacks = lessons.map((lesson) => ({
+    experts: lesson.split('-').map(fileOf),
+    images: join(values.out, 'compositions', lesson),
+  }));
+  const [first, ...others] = stacks;
+  return [
+    ...roles.flatMap((role) => ['--role', role]),
+    ...first!.experts.flatMap((expert) => ['--expert', expert]),
+    ...['--images', first!.images],
+    ...others.flatMap(({ experts, images }) => ['--also', `${experts.join(',')}=${images}`]),
+    ...roleFlags,
+  ];
+}
+for (const gate of gates) {
+  const output = file(gate.name, '.mole.safetensors');
   if (existsSync(output)) continue;
-  const stack = experts.flatMap((expert) => ['--expert', file(expert, '.safetensors')]);
-  atelier(
-    'train-gate',
-    '--images',
-    join(values.out, images),
-    ...stack,
-    ...flags,
-    '--threads',
-    values.threads,
-    '--out',
-    output,
-  );
+  const flags =
+    'roles' in gate
+      ? lessonFlags(gate.roles, gate.lessons)
+      : [
+          ...gate.experts.flatMap((one) => ['--expert', fileOf(one)]),
+          '--images',
+          join(values.out, gate.images),
+          ...gate.flags,
+        ];
+  atelier('train-gate', ...flags, '--threads', values.threads, '--out', output);
 }
 for (const { name, gate, experts } of recipes) {
   const output = file(name, '.mole.json');
   if (existsSync(output)) continue;
-  const stack = experts.flatMap((expert) => ['--expert', file(expert, '.safetensors')]);
-  atelier('recipe', ...stack, '--mode', 'mole', '--gate', file(gate, '.mole.safetensors'), '--out', output);
+  // A weight stands behind a colon.
+  const stack = experts.flatMap((expert) => {
+    const [own, weight] = expert.split(':');
+    return ['--expert', weight === undefined ? fileOf(own!) : `${fileOf(own!)}:${weight}`];
+  });
+  atelier('recipe', ...stack, '--mode', 'mole', '--gate', fileOf(`${gate}.mole`), '--out', output);
 }
