@@ -4,7 +4,7 @@ const electronDist = process.env.ATELIER_ELECTRON_DIST;
 
 /** What goes into app.asar, without the onnxruntime of other `systems` and of the other processor. */
 const files = (...systems) => [
-  'out/main/{main,engine,probe}.js',
+  'out/main/{main,engine,probe,history}.js',
   'out/main/chunks/**',
   'out/preload/**',
   'out/renderer/**',

@@ -25,6 +25,7 @@ export default defineConfig({
           atelier: source('cli/atelier.ts'),
           engine: source('engine/engine-process.ts'),
           probe: source('engine/probe-process.ts'),
+          history: source('host/history-worker.ts'),
         },
         formats: ['es'],
       },

@@ -57,6 +57,7 @@ const plainContract: readonly string[] = ['contract/json-bytes.ts', 'contract/fa
 const doors: Readonly<Record<string, (file: string) => boolean>> = {
   'onnxruntime-node': (file) => file === 'runtime/session.ts',
   sharp: (file) => file === 'formats/png.ts',
+  'node-sqlite3-wasm': (file) => file === 'host/history-database.ts',
   ws: (file) => file === 'serve/web-server.ts',
   electron: (file) => file === 'main.ts' || file === 'preload.ts' || file.startsWith('desktop/'),
 };

@@ -5,7 +5,13 @@ import type { DevicesReport } from './devices.ts';
 import { mixSchema } from './experts.ts';
 import type { Failure } from './failure.ts';
 import type { FileReport } from './files.ts';
-import { generateRequestSchema, type GenerateEvent, type GenerateRequest, type GenerateResult } from './generation.ts';
+import {
+  generateRequestSchema,
+  type FinishedPicture,
+  type GenerateEvent,
+  type GenerateRequest,
+  type GenerateResult,
+} from './generation.ts';
 import type { PictureReport } from './pictures.ts';
 
 import {
@@ -99,6 +105,13 @@ export const methodSchemas = {
   }),
   /** What a picture says of how it was made, whoever made it. */
   readPicture: z.strictObject({ path: z.string().min(1) }),
+  /** Writes a copy of a picture in another format, under a new name. */
+  exportPicture: z.strictObject({
+    path: z.string().min(1),
+    ...generateRequestSchema.shape.output.shape,
+    /** Its place in a batch, for the pattern's `[index]`. */
+    index: z.number().int().min(1).default(1),
+  }),
   /** Tokens of a prompt, for a live counter. */
   tokenCount: z.strictObject({ prompt: z.string().max(100_000) }),
 } as const;
@@ -153,6 +166,7 @@ export interface Methods {
     result: { readonly path: string; readonly width: number; readonly height: number };
   };
   readPicture: { params: z.input<typeof methodSchemas.readPicture>; event: never; result: PictureReport };
+  exportPicture: { params: z.input<typeof methodSchemas.exportPicture>; event: never; result: FinishedPicture };
   tokenCount: {
     params: z.input<typeof methodSchemas.tokenCount>;
     event: never;

@@ -16,6 +16,7 @@ import { availableMemory, chooseDevice, probeDevices, type DeviceDecision, type 
 import type { Handlers } from './engine.ts';
 import { drawSheet } from './draw-sheet.ts';
 import { buildMixture, ExpertStore } from './expert-stack.ts';
+import { exportPicture } from './export-picture.ts';
 import type { GateExpert } from './gate-learner.ts';
 import { generateImage } from './generate-image.ts';
 import type { LoadedModel, ModelDevice } from './loaded-model.ts';
@@ -214,6 +215,10 @@ export function createHandlers(launch?: DeviceOptions['launch']): Handlers {
 
     async readPicture(params) {
       return readPicture(checkParams('readPicture', params).path);
+    },
+
+    async exportPicture(params) {
+      return exportPicture(checkParams('exportPicture', params));
     },
 
     tokenCount(params) {

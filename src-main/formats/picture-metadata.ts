@@ -15,7 +15,7 @@ import { encodeXmp, readXmp } from './xmp.ts';
 export interface PictureMetadata {
   /** A1111's text, from formatInfotext. */
   readonly infotext: string;
-  /** Our whole state: any value JSON can hold. */
+  /** Our whole state: any value JSON can hold; undefined for a picture of another program. */
   readonly mole: unknown;
 }
 
@@ -61,14 +61,14 @@ export function embedMetadata(
   size: { readonly width: number; readonly height: number },
   { infotext, mole }: PictureMetadata,
 ): Uint8Array {
-  const json = JSON.stringify(mole);
+  const json = mole === undefined ? undefined : JSON.stringify(mole);
   if (format === 'png') {
     return insertPngText(bytes, [
       { keyword: 'parameters', text: infotext },
-      { keyword: 'mole', text: json, form: 'iTXt' },
+      ...(json === undefined ? [] : [{ keyword: 'mole', text: json, form: 'iTXt' } as const]),
     ]);
   }
-  const blocks = { exif: encodeExif(infotext), xmp: encodeXmp(json) };
+  const blocks = { exif: encodeExif(infotext), xmp: json === undefined ? undefined : encodeXmp(json) };
   return format === 'jpeg' ? insertIntoJpeg(bytes, blocks) : insertIntoWebp(bytes, blocks, size);
 }
 

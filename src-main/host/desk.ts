@@ -19,6 +19,20 @@ export interface HostOptions {
   readonly model: string | undefined;
   /** Absolute paths of the LoRAs and gates that came with the app. */
   readonly bundled: readonly string[];
+  /** What only a desktop can do; undefined in a browser. */
+  readonly desktop?: DesktopServices;
+}
+
+/** The system's part in the gallery. Paths are absolute. */
+export interface DesktopServices {
+  /** Moves a file to the system's trash. */
+  readonly trash: (path: string) => Promise<void>;
+  /** Shows a file in the file manager. */
+  readonly reveal: (path: string) => void;
+  /** Lets the artist choose a folder; undefined when they did not. */
+  readonly chooseFolder: () => Promise<string | undefined>;
+  /** Goes on with a drag that began in the window, with these files. */
+  readonly drag: (paths: readonly string[]) => Promise<void>;
 }
 
 /** What every desk is given. */

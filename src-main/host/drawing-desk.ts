@@ -2,11 +2,14 @@
 import { basename } from 'node:path';
 import { JobQueue, type Job, type QueueEvent } from '../client/job-queue.ts';
 import { FailureError } from '../contract/failure.ts';
-import type { GenerateEvent } from '../contract/generation.ts';
+import type { FinishedPicture, GenerateEvent, GenerateRequest } from '../contract/generation.ts';
 import type { DrawEvent, DrawOrder, DrawingMethods, WindowJob } from '../contract/window-drawing.ts';
 import type { News, Welcome } from '../contract/window.ts';
 import { done, type Desk, type DeskSurroundings, type Handlers } from './desk.ts';
 import type { SettingsFile } from './settings-file.ts';
+
+/** Hears of every picture when its file is complete, with what was ordered. */
+export type DrawnListener = (picture: FinishedPicture, request: GenerateRequest) => void;
 
 export class DrawingDesk implements Desk<keyof DrawingMethods> {
   readonly handlers: Handlers<keyof DrawingMethods>;
@@ -16,7 +19,12 @@ export class DrawingDesk implements Desk<keyof DrawingMethods> {
   /** The last event of each kind of the running job. */
   #running: { readonly id: string; readonly events: Map<string, DrawEvent> } | undefined;
 
-  private constructor(surroundings: DeskSurroundings, queue: JobQueue, settings: SettingsFile) {
+  private constructor(
+    surroundings: DeskSurroundings,
+    queue: JobQueue,
+    settings: SettingsFile,
+    drawn: DrawnListener | undefined,
+  ) {
     this.#surroundings = surroundings;
     this.#queue = queue;
     this.#settings = settings;
@@ -33,13 +41,20 @@ export class DrawingDesk implements Desk<keyof DrawingMethods> {
     queue.subscribe((event) => {
       const news = this.#newsOf(event);
       if (news !== undefined) surroundings.tell(news);
+      if (event.kind !== 'progress' || event.event.kind !== 'picture') return;
+      const job = queue.jobs.find(({ id }) => id === event.id);
+      if (job !== undefined) drawn?.(event.event.picture, job.request);
     });
   }
 
   /** Opens the queue kept in the state folder and goes on with it. Throws FolderInUseError when another process has it. */
-  static async open(surroundings: DeskSurroundings, settings: SettingsFile): Promise<DrawingDesk> {
+  static async open(
+    surroundings: DeskSurroundings,
+    settings: SettingsFile,
+    drawn?: DrawnListener,
+  ): Promise<DrawingDesk> {
     const { stateFolder, client } = surroundings.options;
-    return new DrawingDesk(surroundings, await JobQueue.open(stateFolder, client), settings);
+    return new DrawingDesk(surroundings, await JobQueue.open(stateFolder, client), settings, drawn);
   }
 
   /** Stops the running job, which goes on when the queue is next opened, and gives the folder free. */

@@ -77,4 +77,5 @@ export const fakeHandlers: Handlers = {
   devices: notFaked,
   sheet: notFaked,
   readPicture: notFaked,
+  exportPicture: notFaked,
 };
