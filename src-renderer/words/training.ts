@@ -42,7 +42,6 @@ export const trainingWords = {
     bundled: 'Add the bundled experts',
     open: 'Open the workbench',
     file: (rank: string, size: string): string => `${rank} · ${size}`,
-    hash: (digits: string): string => `SHA-256 ${digits}…`,
     off: (n: number): string =>
       `${count(n, 'expert')} switched off on the workbench ${n === 1 ? 'is' : 'are'} left out.`,
   },
@@ -201,6 +200,8 @@ export const trainingWords = {
     stopped: 'Stopped before its end; the file holds the best so far.',
     loss: (first: number, last: number): string => `Loss ${loss(first)} → ${loss(last)}.`,
     path: 'Written to',
+    decides: (experts: readonly { readonly name: string; readonly sha256: string }[]): string =>
+      `It decides between ${experts.map(({ name, sha256 }) => `${name} (SHA-256 ${sha256.slice(0, 10)}…)`).join(', ')}.`,
     device: (device: string): string => `On ${device}.`,
     useGate: 'Use this gate',
     useLora: 'Add to the workbench',

@@ -19,8 +19,8 @@ const references = join(root, 'assets/experts/references');
 const hasModel = existsSync(join(model, 'unet/diffusion_pytorch_model.safetensors')) && experts.every(existsSync);
 if (!hasModel) console.log('Skipped: models/atelier-mini or assets/experts is not here, so nothing can be trained.');
 
-/** Milliseconds that a training of a few updates may take on a busy machine. */
-const patience = 50;
+/** Seconds that a few updates may take on a busy machine, most of which are for opening the engine. */
+const patience = 100;
 
 let folder: string;
 let open: App[];
@@ -128,7 +128,7 @@ describe('pictures to learn from', () => {
   });
 });
 
-describe.skipIf(!hasModel)('a training', () => {
+describe.skipIf(!hasModel)('a training', { timeout: 240_000 }, () => {
   it('is refused in words when there is nothing to learn from, and nobody to decide between', async () => {
     const app = await openApp();
     const lora: TrainingOrder = { kind: 'lora', name: 'x', settings: {} };
@@ -143,28 +143,28 @@ describe.skipIf(!hasModel)('a training', () => {
   it('says before it starts what it needs, pauses and goes on with the same curve as one without a pause', async () => {
     const app = await openApp();
     await app.request('addTrainingPictures', { pictures: twoPictures });
-    const estimate = await app.request('estimateTraining', { order: gateOrder(8), measure: true });
+    const estimate = await app.request('estimateTraining', { order: gateOrder(6), measure: true });
     expect(estimate.resolution).toBe(128);
     expect(estimate.neededBytes).toBeGreaterThan(10e6);
     expect(estimate.neededBytes).toBeLessThan(estimate.availableBytes);
-    expect(estimate.totalMs).toBeCloseTo(8 * estimate.updateMs!);
+    expect(estimate.totalMs).toBeCloseTo(6 * estimate.updateMs!);
 
-    await app.request('startTraining', { order: gateOrder(8) });
+    await app.request('startTraining', { order: gateOrder(6) });
     await reached(app, 2);
     await app.request('pauseTraining', {});
     await until('the pause', () => stateOf(app) === 'paused', patience);
     const paused = app.training()!;
-    expect(paused.progress!.step).toBeLessThan(8);
+    expect(paused.progress!.step).toBeLessThan(6);
     expect(existsSync(join(folder, 'pictures/trained'))).toBe(false);
     await app.request('resumeTraining', {});
     await until('the end', () => stateOf(app) === 'finished', patience);
     const whole = app.training()!;
-    expect(whole.curve.map(({ step }) => step)).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
+    expect(whole.curve.map(({ step }) => step)).toEqual([1, 2, 3, 4, 5, 6]);
     expect(whole.curve[0]!.gates).toHaveLength(2);
     expect(whole.result!.path).toBe(join(folder, 'pictures/trained/my gate.mole.safetensors'));
 
     // Once more, in one go: the numbers are the same, and the first gate stays.
-    await app.request('startTraining', { order: gateOrder(8) });
+    await app.request('startTraining', { order: gateOrder(6) });
     await until('the second end', () => app.training()?.id !== whole.id && stateOf(app) === 'finished', patience);
     expect(app.training()!.curve).toEqual(whole.curve);
     expect(app.training()!.result!.path).toBe(join(folder, 'pictures/trained/my gate-2.mole.safetensors'));
@@ -178,12 +178,12 @@ describe.skipIf(!hasModel)('a training', () => {
   it('goes on by itself when its engine is killed, and says so', async () => {
     const app = await openApp();
     await app.request('addTrainingPictures', { pictures: twoPictures });
-    await app.request('startTraining', { order: gateOrder(8) });
-    await reached(app, 5);
+    await app.request('startTraining', { order: gateOrder(6) });
+    await reached(app, 4);
     process.kill(app.trainingClient.pid!, 'SIGKILL');
     await until('the end', () => stateOf(app) === 'finished', patience);
     const { curve, notes } = app.training()!;
-    expect(curve.map(({ step }) => step)).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
+    expect(curve.map(({ step }) => step)).toEqual([1, 2, 3, 4, 5, 6]);
     expect(notes.join(' ')).toContain('went on by itself');
     // An update done twice had the same loss both times.
     const losses = new Map<number, Set<number>>();
