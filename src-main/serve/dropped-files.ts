@@ -41,7 +41,10 @@ export async function receiveDroppedFile(
   const plain = name.replace(/[\p{Cc}<>:"/\\|?*]/gu, '_').replace(/^\.+/, '_');
   const accepted = beside === undefined ? acceptedName : acceptedSidecar;
   if (!accepted.test(plain) || plain.length > 200) {
-    const wanted = beside === undefined ? '.safetensors files, pictures and recipes' : 'pictures, .json, .info and .txt files beside a LoRA';
+    const wanted =
+      beside === undefined
+        ? '.safetensors files, pictures and recipes'
+        : 'pictures, .json, .info and .txt files beside a LoRA';
     throw new UploadError(`Only ${wanted} can be added here, got "${plain.slice(0, 200)}".`);
   }
   const neighbour = beside === undefined ? undefined : await folderOf(beside, folder);
