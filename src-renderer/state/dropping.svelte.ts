@@ -161,7 +161,9 @@ class Dropping {
       const { rows, missing } = await rowsOf(recipe);
       const { gate, mode, masks, switchEvery, np } = recipe;
       const gateReport =
-        gate?.path === undefined ? undefined : await connection.request('inspect', { path: gate.path });
+        gate?.path === undefined
+          ? undefined
+          : await connection.request('inspect', { path: gate.path, ...studio.order.comparedWith() });
       const complete = missing.length === 0;
       const refused = studio.experts.restore(rows, complete ? gateReport : undefined, {
         ...(mode === undefined ? {} : { mode }),
@@ -259,7 +261,7 @@ async function rowsOf({
   const missing: string[] = [];
   for (const { name, path, settings } of experts) {
     if (path === undefined) missing.push(name);
-    else rows.push({ report: await connection.request('inspect', { path }), settings });
+    else rows.push({ report: await connection.request('inspect', { path, ...studio.order.comparedWith() }), settings });
   }
   return { rows, missing };
 }

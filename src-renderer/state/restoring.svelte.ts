@@ -2,9 +2,9 @@
 // came with the app, and the library; what was changed is said, and can be undone once.
 import type { MixRequest } from '../../src-main/contract/experts.ts';
 import type { FileReport } from '../../src-main/contract/files.ts';
-import type { PictureMix } from '../../src-main/contract/pictures.ts';
 import type { WindowJob } from '../../src-main/contract/window-drawing.ts';
 import type { ReadPicture } from '../../src-main/contract/window-dropping.ts';
+import type { ModelCard } from '../../src-main/contract/window-settings.ts';
 import { strings } from '../strings.ts';
 import { connection } from './connection.svelte.ts';
 import type { Mixing, NamedRow } from './expert-stack.svelte.ts';
@@ -45,6 +45,13 @@ class Restoring {
   #said = $state<string>();
   #before = $state.raw<Snapshot>();
 
+  constructor() {
+    // Once the next drawing begins, what was said has been read.
+    connection.onNews((news) => {
+      if (news.kind === 'job' && news.job.state === 'running') this.dismiss();
+    });
+  }
+
   /** What the last restoring has changed; undefined once it was put aside. */
   get said(): string | undefined {
     return this.#said;
@@ -72,13 +79,23 @@ class Restoring {
     return { picture, files: await this.#find(picture) };
   }
 
+  /** The model that a picture was drawn with, by its name, where it is among those that can be chosen. */
+  modelOf({ model }: ReadPicture): ModelCard | undefined {
+    return studio.models.checkpoints.find(({ name, problem }) => name === model?.name && problem === undefined);
+  }
+
   /** Puts the settings of a picture into the form and its experts into the stack; missing ones are left out and said. */
   restore({ picture, files }: RestorablePicture): void {
     const before = this.#snapshot();
     const { settings } = picture;
     const { order, extras } = studio;
     const size = { width: settings.width, height: settings.height };
+    const model = this.modelOf(picture);
     order.set({
+      ...(model === undefined
+        ? {}
+        : { model: model.path === connection.welcome?.model?.path ? undefined : model.path }),
+      missing: [],
       ...present({
         prompt: settings.prompt,
         negative: settings.negativePrompt,
@@ -149,9 +166,6 @@ class Restoring {
     if (picture.from === 'none') return [];
     const { mix } = picture;
     const experts = mix?.experts ?? [];
-    const mixing: Partial<PictureMix> = { ...mix };
-    delete mixing.experts;
-    delete mixing.gate;
     const rows = experts.flatMap(({ settings }, i): readonly NamedRow[] => {
       const report = files[i]?.report;
       return report === undefined ? [] : [{ report, settings }];
@@ -159,7 +173,8 @@ class Restoring {
     const gate = files.find(({ kind }) => kind === 'gate')?.report;
     const complete = rows.length === experts.length;
     // Masks and a gate stand for the whole stack.
-    if (!complete) delete mixing.masks;
+    const left = new Set(['experts', 'gate', ...(complete ? [] : ['masks'])]);
+    const mixing: Mixing = Object.fromEntries(Object.entries(mix ?? {}).filter(([name]) => !left.has(name)));
     return studio.experts.restore(rows, complete ? gate : undefined, mixing);
   }
 
@@ -184,7 +199,9 @@ class Restoring {
     ]);
     const reports: FileReport[] = [];
     for (const path of paths) {
-      const report = await connection.request('inspect', { path, hashes: true }).catch(() => undefined);
+      const report = await connection
+        .request('inspect', { path, hashes: true, ...studio.order.comparedWith() })
+        .catch(() => undefined);
       if (report !== undefined) reports.push(report);
     }
     return reports;
@@ -244,6 +261,7 @@ class Restoring {
         .filter((key) => differs(key))
         .map((key) => changed[key]),
       ...(differs('width', 'height') ? [changed.size] : []),
+      ...(differs('model') ? [changed.model] : []),
       ...(other(extras.fields.variation, before.extras.variation) ? [changed.variation] : []),
       ...(other(extras.fields.start, before.extras.start) ? [changed.start] : []),
       ...(other(extras.fields.finer, before.extras.finer) ? [changed.finer] : []),
@@ -261,7 +279,8 @@ class Restoring {
   }
 }
 
-const inspect = (path: string): Promise<FileReport> => connection.request('inspect', { path });
+const inspect = (path: string): Promise<FileReport> =>
+  connection.request('inspect', { path, ...studio.order.comparedWith() });
 
 const stemOf = (name: string): string =>
   (name.split(/[\\/]/).at(-1) ?? name).replace(/\.safetensors$/i, '').replace(/\.mole$/i, '');

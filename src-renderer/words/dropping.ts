@@ -77,6 +77,7 @@ export const droppingWords = {
     steps: 'steps',
     cfg: 'guidance',
     size: 'size',
+    model: 'model',
     seed: 'seed',
     variation: 'variation',
     finer: 'finer settings',

@@ -1,0 +1,315 @@
+// What an artist drops on the window: experts with what lies beside them, folders, and pictures of any maker, restored or started
+// from; and the queue. Chromium over `atelier serve`, the real engine, the bundled model and experts.
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join, resolve } from 'node:path';
+import { chromium, type Browser, type Locator, type Page } from 'playwright-core';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { fileHashes } from '../../src-main/engine/file-hashes.ts';
+import { formatInfotext } from '../../src-main/formats/infotext.ts';
+import { insertPngText } from '../../src-main/formats/png-text.ts';
+import { serveApp, type ServedApp } from '../support/serve-app.ts';
+
+const executablePath = process.env['ATELIER_CHROMIUM'] ?? '/usr/bin/chromium';
+const expertFolder = resolve(import.meta.dirname, '../../assets/experts');
+const bundled = existsSync(expertFolder)
+  ? readdirSync(expertFolder).filter((name) => name.endsWith('.safetensors'))
+  : [];
+const loras = bundled
+  .filter((name) => !name.endsWith('.mole.safetensors'))
+  .map((name) => basename(name, '.safetensors'));
+/** A gate, after the experts that its name lists. */
+const gateName = bundled.find((name) => name.endsWith('.mole.safetensors'));
+const gated = gateName === undefined ? [] : [...gateName.split('.')[0]!.split('-'), basename(gateName, '.safetensors')];
+const runs = existsSync(executablePath) && gated.length > 2;
+if (!runs) console.log(`Dropped files were skipped: they need ${executablePath} and the experts in ${expertFolder}.`);
+
+/** Long enough for a picture on a busy machine. */
+const drawn = { timeout: 50_000 };
+
+interface DroppedFile {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+  readonly type?: string;
+}
+
+describe.skipIf(!runs)('dropped on the window', { timeout: 180_000 }, () => {
+  let browser: Browser;
+  let app: ServedApp;
+  let page: Page;
+  let complaints: string[];
+  beforeAll(async () => {
+    browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] });
+  });
+  afterAll(async () => {
+    await browser.close();
+  });
+  beforeEach(async () => {
+    app = await serveApp();
+    page = await browser.newPage({ viewport: { width: 1440, height: 900 } });
+    complaints = [];
+    page.on('pageerror', (error) => complaints.push(error.message));
+    page.on('dialog', () => complaints.push('A script of a stranger ran.'));
+    await page.goto(app.link);
+    await page.getByRole('heading', { name: 'Experts' }).waitFor();
+  });
+  afterEach(async () => {
+    await page.close();
+    expect(await app.stop()).toBe(0);
+    expect(complaints).toEqual([]);
+  });
+
+  const expertBytes = (name: string): Buffer => readFileSync(join(expertFolder, `${name}.safetensors`));
+  const button = (name: string | RegExp): Locator =>
+    page.getByRole('button', { name, ...(typeof name === 'string' ? { exact: true } : {}) });
+  const prompt = (): Locator => page.getByRole('textbox', { name: 'Prompt', exact: true });
+  const field = (name: string): Locator => page.getByRole('spinbutton', { name, exact: true });
+  const dialog = (): Locator => page.getByRole('dialog');
+  const alerts = (): Promise<readonly string[]> => page.getByRole('alert').allTextContents();
+  const thumbnails = (): Locator => page.getByRole('button', { name: /^Show / });
+  const picture = (): Locator =>
+    page.getByRole('region', { name: 'Picture' }).getByRole('img', { name: /, seed \d+$/ });
+
+  async function setField(name: string, value: string): Promise<void> {
+    await field(name).fill(value);
+    await page.keyboard.press('Tab');
+  }
+
+  /** Drops files together, as a file manager does. */
+  async function drop(...files: readonly DroppedFile[]): Promise<void> {
+    const sent = files.map(({ name, bytes, type }) => ({
+      name,
+      type: type ?? '',
+      base64: Buffer.from(bytes).toString('base64'),
+    }));
+    const transfer = await page.evaluateHandle((all) => {
+      const data = new DataTransfer();
+      for (const { name, type, base64 } of all) {
+        data.items.add(new File([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))], name, { type }));
+      }
+      return data;
+    }, sent);
+    for (const kind of ['dragenter', 'dragover', 'drop'])
+      await page.dispatchEvent('body', kind, { dataTransfer: transfer });
+  }
+
+  async function draw(): Promise<string> {
+    const before = await thumbnails().count();
+    await button('Generate').click();
+    await expect
+      .poll(async () => [await thumbnails().count(), ...(await page.getByRole('alert').allTextContents())], drawn)
+      .toEqual([before + 1]);
+    return pixels();
+  }
+
+  function pixels(): Promise<string> {
+    return picture().evaluate(async (element) => {
+      const source = element as HTMLImageElement;
+      await source.decode();
+      const canvas = new OffscreenCanvas(source.naturalWidth, source.naturalHeight);
+      const context = canvas.getContext('2d')!;
+      context.drawImage(source, 0, 0);
+      return `${canvas.width}x${canvas.height}:${context.getImageData(0, 0, canvas.width, canvas.height).data.join()}`;
+    });
+  }
+
+  const drawnFiles = (): readonly string[] => readdirSync(app.folder).filter((name) => name.endsWith('.png'));
+  const fileBytes = (name: string): Buffer => readFileSync(join(app.folder, name));
+
+  it('two LoRAs and a broken one are two experts and a reason, and a note beside a LoRA goes with it', async () => {
+    await drop(
+      { name: `${loras[0]!}.safetensors`, bytes: expertBytes(loras[0]!) },
+      { name: 'broken.safetensors', bytes: Buffer.from('no tensor at all') },
+      { name: 'mine.safetensors', bytes: expertBytes(loras[1]!) },
+      { name: 'mine.json', bytes: Buffer.from(JSON.stringify({ 'preferred weight': 0.55 })) },
+    );
+    await expect.poll(() => page.getByRole('article').count(), drawn).toBe(2);
+    await expect.poll(alerts).toEqual([expect.stringContaining('2 added, ')]);
+    expect(await alerts()).toEqual([expect.stringContaining('broken.safetensors was not added.')]);
+    expect(await page.getByRole('spinbutton', { name: /^Weight of mine/ }).inputValue()).toBe('0.55');
+  });
+
+  it('a drawing that is ordered while files are read waits for them', async () => {
+    await prompt().fill('a fox');
+    await setField('Steps', '2');
+    await setField('Seed', '3');
+    await drop(...loras.slice(0, 2).map((name) => ({ name: `${name}.safetensors`, bytes: expertBytes(name) })));
+    const early = await draw();
+    expect(await page.getByRole('article').count()).toBe(2);
+    expect(await draw()).toBe(early);
+  });
+
+  it('a folder is looked through, with its folders', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'atelier-drop-'));
+    mkdirSync(join(folder, 'styles'));
+    writeFileSync(join(folder, 'one.safetensors'), expertBytes(loras[0]!));
+    writeFileSync(join(folder, 'styles/two.safetensors'), expertBytes(loras[1]!));
+    writeFileSync(join(folder, 'styles/two.txt'), 'A style.');
+    writeFileSync(join(folder, 'notes.md'), 'nothing');
+    // A real drag of a folder, through the browser's own file system.
+    const cdp = await page.context().newCDPSession(page);
+    const data = { items: [], files: [folder], dragOperationsMask: 1 };
+    for (const type of ['dragEnter', 'dragOver', 'drop'] as const)
+      await cdp.send('Input.dispatchDragEvent', { type, x: 700, y: 400, data });
+    await expect.poll(() => page.getByRole('article').count(), drawn).toBe(2);
+    await expect.poll(alerts).toEqual([expect.stringContaining('1 other file was left alone.')]);
+    rmSync(folder, { recursive: true });
+  });
+
+  it('a picture drawn here is drawn again to the pixel, with experts, gate and silenced blocks', async () => {
+    await drop(...gated.map((name) => ({ name: `${name}.safetensors`, bytes: expertBytes(name) })));
+    await page.getByText(/^Trained for/).waitFor();
+    await prompt().fill('a fox');
+    await setField('Steps', '3');
+    await setField('Seed', '11');
+    await setField(`Weight of ${gated[0]!}, number`, '0.8');
+    await draw();
+    const [row] = await page.getByRole('rowheader').allTextContents();
+    await page.getByRole('row', { name: row! }).getByRole('button').first().click();
+    const wanted = await draw();
+    const file = drawnFiles().toSorted().at(-1)!;
+    const bytes = fileBytes(file);
+
+    await page.reload();
+    await page.getByRole('heading', { name: 'Experts' }).waitFor();
+    expect(await page.getByRole('article').count()).toBe(0);
+    await prompt().fill('something else');
+    await setField('Steps', '9');
+    await drop({ name: file, bytes, type: 'image/png' });
+    await dialog().getByText('Drawn with MoLE Atelier').waitFor();
+    expect(await dialog().getByText('missing', { exact: true }).count()).toBe(0);
+    await dialog().getByRole('button', { name: 'Restore settings' }).click();
+    await page.getByText(/^Restored from .*prompt.*experts and gate\.$/).waitFor();
+    expect(await prompt().inputValue()).toBe('a fox');
+    expect(await draw()).toBe(wanted);
+  });
+
+  it('a picture of A1111 is understood, its LoRAs found by hash whatever their name, and the missing named', async () => {
+    await prompt().fill('a fox');
+    await setField('Steps', '2');
+    await draw();
+    const plain = fileBytes(drawnFiles()[0]!);
+    const { short } = await fileHashes(join(expertFolder, `${loras[0]!}.safetensors`));
+    const infotext = formatInfotext({
+      prompt: 'a castle <lora:renamed:0.7> <lora:nowhere:1>',
+      negativePrompt: 'blurry',
+      steps: 4,
+      sampler: 'DPM++ SDE Karras',
+      cfgScale: 5,
+      seed: 123,
+      size: { width: 128, height: 128 },
+      model: 'someMerge',
+      loraHashes: [
+        { name: 'renamed', hash: short },
+        { name: 'nowhere', hash: 'abcdef012345' },
+      ],
+    });
+    const bytes = insertPngText(withoutText(plain), [{ keyword: 'parameters', text: infotext }]);
+    await drop({ name: 'theirs.png', bytes, type: 'image/png' });
+    await dialog().getByText('With settings in A1111’s notation').waitFor();
+    await dialog().getByText('DPM++ SDE · Karras · 4 steps · CFG 5 · seed 123').waitFor();
+    await dialog().getByText('hash abcdef012345').waitFor();
+    expect(await dialog().getByText('missing', { exact: true }).count()).toBe(1);
+    await dialog()
+      .getByText(/drawn with someMerge/)
+      .waitFor();
+    await dialog().getByRole('button', { name: 'Restore without the missing' }).click();
+    expect(await prompt().inputValue()).toBe('a castle');
+    expect(await field('Seed').inputValue()).toBe('123');
+    const card = page.getByRole('article', { name: loras[0]! });
+    expect(await card.getByRole('spinbutton').first().inputValue()).toBe('0.7');
+    await page.getByText(/Without nowhere, which was not found\./).waitFor();
+    await button('Undo').click();
+    expect(await prompt().inputValue()).toBe('a fox');
+    expect(await page.getByRole('article').count()).toBe(0);
+  });
+
+  it('a hostile picture is text and a reason: no markup, no script, no crash', async () => {
+    await prompt().fill('a fox');
+    await setField('Steps', '2');
+    await draw();
+    const plain = withoutText(fileBytes(drawnFiles()[0]!));
+    const markup = '<img src=x onerror=alert(1)><script>alert(2)</script>';
+    const infotext = `${markup}\nSteps: 4, Sampler: ${markup}, Seed: 99999999999999999999, CFG scale: 7`;
+    const hostile = insertPngText(plain, [{ keyword: 'parameters', text: infotext }]);
+    await drop({ name: 'hostile.png', bytes: hostile, type: 'image/png' });
+    await dialog().getByText(markup).first().waitFor();
+    expect(await dialog().locator('script, img[src="x"]').count()).toBe(0);
+    await page.keyboard.press('Escape');
+    await drop({ name: 'cut.png', bytes: hostile.slice(0, hostile.length - 400), type: 'image/png' });
+    await dialog()
+      .getByText(/cut\.png is damaged/)
+      .waitFor();
+    expect(await dialog().getByRole('button', { name: 'Start from it' }).count()).toBe(0);
+    await page.keyboard.press('Escape');
+    await drop({ name: 'none.png', bytes: Buffer.from('GIF? no.'), type: 'image/png' });
+    await expect.poll(() => page.getByRole('alert').textContent()).toContain('none.png');
+  });
+
+  it('a picture is started from, a little or wholly drawn anew, and a variation of the seed differs', async () => {
+    await prompt().fill('a red apple, noto style');
+    await setField('Steps', '4');
+    await setField('Seed', '5');
+    const first = await draw();
+    await drop({ name: 'start.png', bytes: fileBytes(drawnFiles()[0]!), type: 'image/png' });
+    await dialog().getByRole('button', { name: 'Start from it' }).click();
+    await setField('How much is drawn anew, number', '0');
+    const kept = await draw();
+    await setField('How much is drawn anew, number', '0.9');
+    const anew = await draw();
+    expect(difference(kept, first)).toBeLessThan(difference(anew, first));
+    await button('Do not start from a picture').click();
+    expect(await draw()).toBe(first);
+    await page.getByText('Variation of the seed').click();
+    await setField('Variation seed', '77');
+    expect(await draw()).not.toBe(first);
+  });
+
+  it('the queue is paused, put in another order by keys, and cleared', async () => {
+    await setField('Steps', '2');
+    await prompt().fill('zero');
+    await draw();
+    await button('Pause the queue').click();
+    for (const words of ['first', 'second', 'third']) {
+      await prompt().fill(words);
+      await button('Generate').click();
+    }
+    const strip = page.getByRole('region', { name: 'Pictures and queue' });
+    const order = (): Promise<readonly string[]> => strip.locator('ol .prompt').allTextContents();
+    await expect.poll(order).toEqual(['first', 'second', 'third']);
+    await button('Earlier in the queue (now number 3)').click();
+    await expect.poll(order).toEqual(['first', 'third', 'second']);
+    await page.keyboard.press('Alt+ArrowLeft');
+    await expect.poll(order).toEqual(['third', 'first', 'second']);
+    await button('Take out of the queue').nth(1).click();
+    await expect.poll(order).toEqual(['third', 'second']);
+    await button('Go on with the queue').click();
+    await expect.poll(() => thumbnails().count(), drawn).toBe(3);
+    const labels = await thumbnails().evaluateAll((all) => all.map((one) => one.getAttribute('aria-label')));
+    expect(labels.map((label) => label?.split(',')[0])).toEqual(['Show second', 'Show third', 'Show zero']);
+    await button('Clear finished').click();
+    await expect.poll(() => thumbnails().count()).toBe(0);
+  });
+});
+
+/** Mean difference of two pictures' pixels, 0..255. */
+function difference(a: string, b: string): number {
+  const [one, other] = [a, b].map((text) =>
+    text
+      .slice(text.indexOf(':') + 1)
+      .split(',')
+      .map(Number),
+  );
+  return one!.reduce((sum, value, i) => sum + Math.abs(value - other![i]!), 0) / one!.length;
+}
+
+/** A PNG file without its text chunks. */
+function withoutText(png: Buffer): Uint8Array {
+  const parts = [png.subarray(0, 8)];
+  for (let at = 8; at < png.length;) {
+    const end = at + 12 + png.readUInt32BE(at);
+    if (!['tEXt', 'iTXt', 'zTXt'].includes(png.toString('latin1', at + 4, at + 8))) parts.push(png.subarray(at, end));
+    at = end;
+  }
+  return Buffer.concat(parts);
+}
