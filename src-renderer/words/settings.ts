@@ -55,7 +55,7 @@ export const settingsWords = {
   quality: 'Quality (JPEG, WebP)',
   pattern: 'File name',
   patternHint:
-    'Tokens: [datetime] [date] [time] [seed] [prompt_words] [sampler] [steps] [cfg] [width] [height] [model]',
+    'Tokens: [datetime] [date] [seed] [prompt_words] [prompt] [sampler] [steps] [cfg] [width] [height] [model] [batch] [index]',
   metadata: 'Write the recipe into each picture',
   metadataHint: 'Without it a picture cannot give its settings back.',
   folder: (path: string): string => `Pictures go to ${path}`,
