@@ -18,7 +18,7 @@ export const promptMethodSchemas = {
     /** Mode `all`: at most so many; 0 only counts. */
     limit: z.number().int().min(0).max(1000).default(100),
   }),
-  /** The <lora:…> tags of a text that can become rows of the stack, and the text without them. */
+  /** The <lora:…> tags of a text, which become rows of the stack, and the text without them. Tags in braces stay in it. */
   readTags: z.strictObject({ prompt }),
 } as const;
 
@@ -56,8 +56,13 @@ export interface Expansion {
 export interface TagRow {
   /** As the tag says: the stem of a file, perhaps with its folder. */
   readonly name: string;
+  /** Of the first step. */
   readonly weight: number;
+  /** The weight over the steps, where it changes. */
+  readonly schedule?: string;
   readonly textWeight: number;
+  /** Block weights (LBW). */
+  readonly blocks?: string;
   /** The tag as written. */
   readonly source: string;
 }
@@ -66,9 +71,7 @@ export interface ReadTags {
   /** Without the tags of `rows`. */
   readonly prompt: string;
   readonly rows: readonly TagRow[];
-  /** Tags that stay in the prompt: weights over steps, block weights, and tags in braces. */
-  readonly kept: readonly string[];
-  /** Tags that cannot be read and stay too, each with the reason, as sentences. */
+  /** Tags that cannot be read and stay in the prompt, and parts of tags that mean nothing here, as sentences. */
   readonly problems: readonly string[];
 }
 

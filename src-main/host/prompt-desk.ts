@@ -2,9 +2,10 @@
 import { join } from 'node:path';
 import { drawSeed } from '../client/generate-with-retry.ts';
 import type { PromptMethods, ReadTags, TagRow, WildcardList } from '../contract/window-prompts.ts';
-import { loraTags } from '../text/lora-tags.ts';
+import { showBlockWeights } from '../text/block-weights.ts';
+import { loraTags, type LoraTag } from '../text/lora-tags.ts';
 import { extractTags } from '../text/prompt-tags.ts';
-import { weightAtStart, type WeightSchedule } from '../text/weight-schedule.ts';
+import { showWeightSchedule, weightAtStart } from '../text/weight-schedule.ts';
 import { bundledWildcardFolder } from './bundled-files.ts';
 import type { Desk, DeskSurroundings, Handlers } from './desk.ts';
 import { expandPrompt, findWildcards, readWildcard } from './wildcard-files.ts';
@@ -42,14 +43,10 @@ async function listsIn(folders: readonly string[], bundled: string | undefined):
   );
 }
 
-/**
- * Takes the tags out of `prompt` that say no more than a row of the stack can: a name and two weights. Tags in braces belong to
- * an alternative and stay; so do those with weights over steps or blocks, which the engine reads. Never throws.
- */
+/** Takes the <lora:…> tags out of `prompt`; those in braces belong to an alternative and stay. Never throws. */
 export function readTags(prompt: string): ReadTags {
   const { masked, unmask } = withoutBraces(prompt);
   const rows: TagRow[] = [];
-  const kept: string[] = [];
   const problems: string[] = [];
   let rest = masked;
   let cleaned = '';
@@ -59,30 +56,34 @@ export function readTags(prompt: string): ReadTags {
     rest = rest.slice(at + source.length);
     const { loras, unreadable } = loraTags(source);
     const [tag] = loras;
-    const row = tag === undefined || source.includes(maskMark) ? undefined : rowOf(tag);
-    if (row === undefined) {
+    if (tag === undefined || source.includes(maskMark)) {
       cleaned += source;
-      if (unreadable[0] === undefined) kept.push(unmask(source));
-      else problems.push(`${unmask(source)} stays in the prompt: ${unreadable[0].message}`);
-    } else {
-      rows.push(row);
-      // The comma or space that stood after the tag goes with it.
-      if (/(^|[,\s])$/.test(cleaned)) rest = rest.replace(/^[ \t]*,?[ \t]*/, '');
+      if (!source.includes(maskMark)) problems.push(...unreadable.map(({ message }) => stays(source, message)));
+      continue;
     }
+    rows.push(rowOf(tag));
+    if (tag.ignored.length > 0) problems.push(`${source}: ${tag.ignored.join(', ')} means nothing here.`);
+    // The comma or space that stood after the tag goes with it.
+    if (/(^|[,\s])$/.test(cleaned)) rest = rest.replace(/^[ \t]*,?[ \t]*/, '');
   }
   const tidy = rows.length === 0 ? cleaned + rest : (cleaned + rest).replace(/[ \t]*,?[ \t]*$/, '');
-  return { prompt: unmask(tidy), rows, kept, problems };
+  return { prompt: unmask(tidy), rows, problems };
 }
 
-function rowOf(tag: ReturnType<typeof loraTags>['loras'][number]): TagRow | undefined {
-  const { name, unetWeight, textWeight, blocks, ignored, source } = tag;
-  if (!isConstant(unetWeight) || blocks !== undefined || ignored.length > 0) return undefined;
-  return { name, weight: weightAtStart(unetWeight), textWeight, source };
-}
+const stays = (source: string, message: string): string => `${source} stays in the prompt: ${message}`;
 
-/** One weight for all steps. */
-const isConstant = ({ points, start, stop }: WeightSchedule): boolean =>
-  points.length === 1 && start === undefined && stop === undefined;
+function rowOf({ name, unetWeight, textWeight, blocks, source }: LoraTag): TagRow {
+  const { points, start, stop } = unetWeight;
+  const isConstant = points.length === 1 && start === undefined && stop === undefined;
+  return {
+    name,
+    weight: weightAtStart(unetWeight),
+    ...(isConstant ? {} : { schedule: showWeightSchedule(unetWeight) }),
+    textWeight,
+    ...(blocks === undefined ? {} : { blocks: showBlockWeights(blocks) }),
+    source,
+  };
+}
 
 /** No prompt holds it. */
 const maskMark = '\u0000';

@@ -2,7 +2,7 @@
 // artist's model folders.
 import { stat } from 'node:fs/promises';
 import { basename, isAbsolute, normalize } from 'node:path';
-import { FailureError } from '../contract/failure.ts';
+import { FailureError, type FailureKind } from '../contract/failure.ts';
 import type { FileReport } from '../contract/files.ts';
 import type { ModelCard, ModelFolder, ModelList, Settings, SettingsMethods } from '../contract/window-settings.ts';
 import type { Desk, DeskSurroundings, Handlers } from './desk.ts';
@@ -11,6 +11,9 @@ import type { SettingsFile } from './settings-file.ts';
 
 /** Kinds of files that can be chosen as a model or as a part of one. */
 const kinds: readonly FileReport['kind'][] = ['checkpoint', 'vae', 'taesd'];
+
+/** Failures that another file would not have. */
+const aboutTheFile: readonly FailureKind[] = ['bad-request', 'bad-file'];
 
 export class SettingsDesk implements Desk<keyof SettingsMethods> {
   readonly handlers: Handlers<keyof SettingsMethods>;
@@ -79,8 +82,11 @@ export class SettingsDesk implements Desk<keyof SettingsMethods> {
   async #cardOf({ path, name, stamp }: ModelFile): Promise<ModelCard | undefined> {
     const known = this.#cards.get(path);
     if (known?.stamp === stamp) return known.card;
-    // A file that cannot be read just now is asked for again the next time.
-    const report = await this.#surroundings.options.client.request('inspect', { path }).catch(() => undefined);
+    const report = await this.#surroundings.options.client.request('inspect', { path }).catch((error: unknown) => {
+      if (error instanceof FailureError && aboutTheFile.includes(error.failure.kind)) return undefined;
+      throw error;
+    });
+    // What cannot be read just now is asked for again the next time.
     if (report === undefined) return undefined;
     const card = kinds.includes(report.kind) ? cardOf(report, name) : undefined;
     this.#cards.set(path, { stamp, card });

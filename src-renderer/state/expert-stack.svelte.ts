@@ -108,7 +108,10 @@ export class ExpertStack {
     return { kind: 'expert' };
   }
 
-  change(path: string, change: Partial<Pick<ExpertRow, 'on' | 'solo' | 'weight' | 'textWeight'>>): void {
+  change(
+    path: string,
+    change: Partial<Pick<ExpertRow, 'on' | 'solo' | 'weight' | 'textWeight' | 'blocks' | 'schedule'>>,
+  ): void {
     const fixed = change.weight === undefined ? {} : { schedule: undefined };
     this.#rows = this.#rows.map((row) => (row.path === path ? { ...row, ...fixed, ...change } : row));
   }

@@ -135,8 +135,11 @@ const isOneOf =
     typeof value === 'string' && Object.hasOwn(names, value);
 const isTag = (value: unknown): boolean => {
   if (typeof value !== 'object' || value === null) return false;
-  const { name, weight, textWeight, source } = value as Readonly<Record<string, unknown>>;
-  return isText(name) && isNumber(weight) && isNumber(textWeight) && isText(source);
+  const { name, weight, schedule, textWeight, blocks, source } = value as Readonly<Record<string, unknown>>;
+  const mayBeText = (field: unknown): boolean => field === undefined || isText(field);
+  return (
+    [name, source].every(isText) && [weight, textWeight].every(isNumber) && mayBeText(schedule) && mayBeText(blocks)
+  );
 };
 
 /** What a field of the last session must be to be taken over. */

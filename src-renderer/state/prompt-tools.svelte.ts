@@ -177,13 +177,39 @@ export class PromptTools {
     if (expansion === undefined) return undefined;
     if (!expansion.isTemplate) return expansion.prompts.slice(0, 1).map((one) => ({ ...order, ...texts(one) }));
     const template = { prompt, negativePrompt };
-    return expansion.prompts.map((one) => ({
+    const orders: DrawOrder[] = [];
+    for (const one of expansion.prompts) {
+      const { seed: own } = one;
+      const drawn = { ...order, ...texts(one), seed: own, batch: mode === 'all' ? batch : 1, template };
+      orders.push(mayHoldTags(drawn.prompt) ? await this.#withTags(drawn) : drawn);
+    }
+    return orders;
+  }
+
+  /** The order with the tags of its prompt as experts of its own: they stood in an alternative. */
+  async #withTags(order: DrawOrder): Promise<DrawOrder> {
+    const read = await connection.attempt(() => connection.request('readTags', { prompt: order.prompt }));
+    if (read === undefined) return order;
+    const paths = await this.#pathsOf(read.rows.map(({ name }) => name));
+    const pathOf = ({ name }: TagRow): string | undefined =>
+      this.#rowCalled(name)?.path ?? paths.find(({ asked }) => asked === name)?.path;
+    const missing = read.rows.filter((tag) => pathOf(tag) === undefined);
+    if (missing.length > 0) connection.tell(strings.orderTools.tagsMissing(missing.map(({ name }) => name)));
+    const own = read.rows.flatMap((tag) => {
+      const path = pathOf(tag);
+      return path === undefined ? [] : [{ path, ...settingsOf(tag) }];
+    });
+    const { experts = [], masks = {}, ...mix } = order.mix ?? {};
+    const others = experts.filter(({ path }) => !own.some((expert) => expert.path === path));
+    if (own.length === 0) return { ...order, prompt: read.prompt };
+    // Masks stand in the order of the rows: they hold where the rows are as they were.
+    const kept = others.length === experts.length ? masks : {};
+    const widened = Object.entries(kept).map(([row, mask]) => [row, [...mask, ...own.map(() => true)]] as const);
+    return {
       ...order,
-      ...texts(one),
-      seed: one.seed,
-      batch: mode === 'all' ? batch : 1,
-      template,
-    }));
+      prompt: read.prompt,
+      mix: { ...mix, experts: [...others, ...own], masks: Object.fromEntries(widened) },
+    };
   }
 
   async #take(text: string): Promise<string> {
@@ -216,9 +242,11 @@ export class PromptTools {
     return connection.request('findExperts', { names: wanted }).catch(() => []);
   }
 
-  #weigh({ path, adapter }: ExpertRow, { weight, textWeight }: TagRow): void {
-    const own = adapter.textEncoder && textWeight !== weight ? textWeight : undefined;
-    this.#experts.change(path, { weight, textWeight: own, on: true });
+  #weigh({ path, adapter }: ExpertRow, tag: TagRow): void {
+    const { weight, schedule, blocks } = tag;
+    const textWeight = adapter.textEncoder && tag.textWeight !== weight ? tag.textWeight : undefined;
+    this.#experts.change(path, { weight, schedule, textWeight, blocks, on: true });
+    if (blocks !== undefined && this.#experts.mode === 'sum') this.#experts.setMode('manual');
   }
 
   /** Names of tags may have a folder before them and an ending. */
@@ -242,6 +270,13 @@ export class PromptTools {
 const texts = ({ prompt, negativePrompt }: { readonly prompt: string; readonly negativePrompt: string }) => ({
   prompt,
   negativePrompt,
+});
+
+/** A tag as the settings of an expert. */
+const settingsOf = ({ weight, schedule, textWeight, blocks }: TagRow) => ({
+  weight: schedule ?? weight,
+  textWeight,
+  ...(blocks === undefined ? {} : { blocks }),
 });
 
 /** What stands between the commas of a prompt. */
