@@ -90,10 +90,7 @@ type Params<Name extends keyof typeof galleryMethodSchemas> = z.input<(typeof ga
 
 export interface GalleryMethods {
   searchPictures: { params: Params<'searchPictures'>; result: GalleryPage };
-  pictureExperts: {
-    params: Params<'pictureExperts'>;
-    result: readonly { readonly name: string; readonly pictures: number }[];
-  };
+  pictureExperts: { params: Params<'pictureExperts'>; result: readonly string[] };
   pictureDetails: { params: Params<'pictureDetails'>; result: GalleryDetails };
   setFavourite: { params: Params<'setFavourite'>; result: null };
   trashPictures: { params: Params<'trashPictures'>; result: null };

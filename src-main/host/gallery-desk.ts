@@ -34,7 +34,10 @@ export class GalleryDesk implements Desk<keyof GalleryMethods> {
     const { desktop, folder, stateFolder } = options;
     this.#surroundings = surroundings;
     this.#engine = engine;
-    this.#history = new History(join(stateFolder, 'history.sqlite'));
+    this.#history = new History(join(stateFolder, 'history.sqlite'), (message) => {
+      tell({ kind: 'message', message });
+      void this.scan();
+    });
     this.#trash =
       desktop === undefined
         ? folderTrash(join(folder, '.atelier', 'trash'))

@@ -1,7 +1,7 @@
 // The history of pictures in SQLite (the only door to node-sqlite3-wasm): what was drawn, found fast by its words. The files are
 // the truth and the index follows them, so a damaged one is set aside and built anew. Runs in a thread of its own
 // (history-worker.ts), since every call here blocks. Ids grow with the date, so that the newest come first without sorting.
-import { renameSync, rmSync } from 'node:fs';
+import { existsSync, renameSync, rmSync } from 'node:fs';
 import sqlite, { type JSValue } from 'node-sqlite3-wasm';
 import { migrations } from './history-schema.ts';
 
@@ -52,6 +52,10 @@ export type PictureState = 'shown' | 'trash' | 'missing';
 const states: Readonly<Record<PictureState, number>> = { shown: 0, trash: 1, missing: 2 };
 const columns = 'p.id, p.path, p.seed, p.width, p.height, substr(p.prompt, 1, 300) AS prompt, p.favourite';
 
+/** Whether an error's text says that the database itself is damaged. */
+export const saysDamage = (reason: string): boolean =>
+  /malformed|not a database|vtable constructor failed/i.test(reason);
+
 /** Milliseconds since 1970 of a picture's id. */
 export const dateOfId = (id: number): number => Math.floor(id / 1000);
 
@@ -67,28 +71,29 @@ export class HistoryDatabase {
   }
 
   /**
-   * Opens or makes the database `file`, whose folder must be there and ours alone. One that is damaged, or of a later version,
-   * is set aside under another name and an empty one takes its place, with its favourites where they could be read.
+   * Opens or makes the database `file`, whose folder must be there and ours alone. One that is no database, or of a later version,
+   * is replaced.
    */
   static open(file: string): HistoryDatabase {
     // Left behind by a process that was killed; the folder's own lock keeps other processes away.
     rmSync(`${file}.lock`, { recursive: true, force: true });
-    let damage: string;
     try {
       return new HistoryDatabase(prepare(file), undefined);
     } catch (error) {
-      damage = error instanceof Error ? error.message : String(error);
+      return HistoryDatabase.replace(file, error instanceof Error ? error.message : String(error));
     }
+  }
+
+  /**
+   * Sets a damaged database aside under another name and opens an empty one in its place, with its favourites where they can be
+   * read. `damage` is what was found wrong.
+   */
+  static replace(file: string, damage: string): HistoryDatabase {
     const favourites = favouritesOf(file);
-    const aside = `${file.replace(/\.sqlite$/, '')}.damaged-${new Date().toISOString().replaceAll(':', '-')}.sqlite`;
     rmSync(`${file}.lock`, { recursive: true, force: true });
-    for (const ending of ['', '-journal']) {
-      try {
-        renameSync(file + ending, aside + ending);
-      } catch (error) {
-        if (ending === '') throw error;
-      }
-    }
+    const aside = `${file.replace(/\.sqlite$/, '')}.damaged-${new Date().toISOString().replaceAll(':', '-')}.sqlite`;
+    renameSync(file, aside);
+    if (existsSync(`${file}-journal`)) renameSync(`${file}-journal`, `${aside}-journal`);
     const message =
       `The gallery’s index could not be read (${damage}) and is built anew from the pictures, of which none is lost. ` +
       `The old one was kept as ${aside}.`;
@@ -98,7 +103,7 @@ export class HistoryDatabase {
   }
 
   close(): void {
-    for (const statement of this.#statements.values()) statement.finalize();
+    // Finalizes its statements too.
     this.#database.close();
   }
 
@@ -119,12 +124,10 @@ export class HistoryDatabase {
     return { rows, total: counted!['total'] as number };
   }
 
-  /** Experts of pictures that are shown, the most used first. */
-  experts(): readonly { readonly name: string; readonly pictures: number }[] {
-    return this.#all(
-      `SELECT e.name, count(*) AS pictures FROM expert e CROSS JOIN picture p ON p.id = e.picture AND p.state = 0
-       GROUP BY e.name ORDER BY pictures DESC, e.name LIMIT 200`,
-    ) as unknown as readonly { readonly name: string; readonly pictures: number }[];
+  /** Experts that pictures were drawn with, the most used first. */
+  experts(): readonly string[] {
+    const found = this.#all('SELECT name FROM expert GROUP BY name ORDER BY count(*) DESC, name LIMIT 200');
+    return found.map(({ name }) => name as string);
   }
 
   details(
@@ -302,8 +305,6 @@ function prepare(file: string): sqlite.Database {
   try {
     const version = database.get('PRAGMA user_version')!['user_version'] as number;
     if (version > migrations.length) throw new Error(`it was written by a later version of this app (${version})`);
-    const checked = database.get('PRAGMA quick_check(1)')!['quick_check'];
-    if (checked !== 'ok') throw new Error(String(checked).split('\n')[0]);
     for (const [i, sql] of migrations.entries()) {
       if (i >= version) database.exec(`BEGIN; ${sql}; PRAGMA user_version = ${i + 1}; COMMIT`);
     }

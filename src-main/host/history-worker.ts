@@ -3,7 +3,7 @@
 import { readdirSync } from 'node:fs';
 import { join, sep } from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
-import { HistoryDatabase } from './history-database.ts';
+import { HistoryDatabase, saysDamage } from './history-database.ts';
 import type { HistoryAnswer, HistoryCall, HistoryCalls } from './history.ts';
 
 const pictureName = /\.(png|jpe?g|webp)$/i;
@@ -51,11 +51,21 @@ function filesBelow(folder: string): ReadonlySet<string> {
 }
 
 parentPort!.on('message', ({ id, name, values }: HistoryCall) => {
-  let answer: HistoryAnswer;
+  const answer = (): HistoryAnswer => {
+    const call = calls[name] as (...given: readonly unknown[]) => unknown;
+    try {
+      return { id, result: call(...values) };
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      if (opened === undefined || !saysDamage(reason)) return { id, error: reason };
+      opened.close();
+      opened = HistoryDatabase.replace(file, reason);
+      return { id, result: call(...values), replaced: opened.message };
+    }
+  };
   try {
-    answer = { id, result: (calls[name] as (...values: readonly unknown[]) => unknown)(...values) };
+    parentPort!.postMessage(answer());
   } catch (error) {
-    answer = { id, error: error instanceof Error ? error.message : String(error) };
+    parentPort!.postMessage({ id, error: error instanceof Error ? error.message : String(error) });
   }
-  parentPort!.postMessage(answer);
 });

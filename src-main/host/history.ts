@@ -43,8 +43,11 @@ export class History {
   #nextId = 1;
   #ended: FailureError | undefined;
 
-  /** Keeps the database in `file`, whose folder must be there; nothing is opened before the first call. */
-  constructor(file: string) {
+  /**
+   * Keeps the database in `file`, whose folder must be there; nothing is opened before the first call. `replaced` is told when a
+   * damaged one was set aside in the middle of things.
+   */
+  constructor(file: string, replaced?: (message: string) => void) {
     this.#worker = new Worker(builtWorker(), { workerData: { file } });
     this.#worker.unref();
     this.#worker.on('message', (answer: HistoryAnswer) => {
@@ -52,6 +55,7 @@ export class History {
       this.#pending.delete(answer.id);
       if ('error' in answer) pending?.reject(failed(answer.error));
       else pending?.resolve(answer.result);
+      if ('result' in answer && answer.replaced !== undefined) replaced?.(answer.replaced);
     });
     this.#worker.on('error', (error) => {
       this.#end(error instanceof Error ? error.message : String(error));

@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { readdir, rm, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { EngineClient } from '../client/engine-client.ts';
-import { FailureError } from '../contract/failure.ts';
+import { FailureError, type Failure } from '../contract/failure.ts';
 import type { PictureFormat } from '../contract/generation.ts';
 import type { ExportResult } from '../contract/window-gallery.ts';
 import type { WindowPicture } from '../contract/window-drawing.ts';
@@ -54,8 +54,8 @@ export class PictureExport {
           const written = await this.#engine.request('exportPicture', { ...how, path, folder: target, index: i + 1 });
           exported.push(this.#surroundings.shelf.put(written));
         } catch (error) {
-          // What stands in the way of one picture may not stand in that of the next; a disk does.
-          if (error instanceof FailureError && error.failure.kind === 'disk') throw error;
+          // What is wrong with one picture may not be with the next; a disk or folder that refuses will refuse again.
+          if (error instanceof FailureError && concernsTarget(error.failure, target)) throw error;
           failed.push({ name: basename(path), message: error instanceof Error ? error.message : String(error) });
         }
         this.#surroundings.tell({ kind: 'gallery-export', done: i + 1, total: paths.length });
@@ -81,3 +81,6 @@ export class PictureExport {
     }
   }
 }
+
+const concernsTarget = ({ kind, file }: Failure, target: string): boolean =>
+  kind === 'disk' || kind === 'crashed' || (file !== undefined && file !== '' && target.startsWith(file));
