@@ -53,6 +53,11 @@ export class EngineClient {
     this.#backoffMs = options.backoffMs ?? 250;
   }
 
+  /** A client of another engine that is started the same way, with a process of its own. */
+  another(options: Omit<EngineClientOptions, 'spawn'> = {}): EngineClient {
+    return new EngineClient({ ...options, spawn: this.#spawn });
+  }
+
   /** Process id of the engine; undefined while none runs. */
   get pid(): number | undefined {
     return this.#generation?.process.pid;

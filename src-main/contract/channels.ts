@@ -103,6 +103,13 @@ export const methodSchemas = {
     columns: z.number().int().min(1).max(32).default(4),
     output: z.string().min(1),
   }),
+  /** Writes a picture, or the picture of a LoRA, small as WebP; replaces what lies at `output`. */
+  thumbnail: z.strictObject({
+    path: z.string().min(1),
+    /** Pixels of its longer side at most. */
+    side: z.number().int().min(16).max(1024).default(256),
+    output: z.string().min(1),
+  }),
   /** What a picture says of how it was made, whoever made it. */
   readPicture: z.strictObject({ path: z.string().min(1) }),
   /** Writes a copy of a picture in another format, under a new name. */
@@ -164,6 +171,12 @@ export interface Methods {
     event: never;
     /** The file that was written. */
     result: { readonly path: string; readonly width: number; readonly height: number };
+  };
+  thumbnail: {
+    params: z.input<typeof methodSchemas.thumbnail>;
+    event: never;
+    /** Whether there was a picture to draw. */
+    result: { readonly drawn: boolean };
   };
   readPicture: { params: z.input<typeof methodSchemas.readPicture>; event: never; result: PictureReport };
   exportPicture: { params: z.input<typeof methodSchemas.exportPicture>; event: never; result: FinishedPicture };

@@ -25,6 +25,7 @@ import { ModelStore } from './model-store.ts';
 import { readPicture } from './read-picture.ts';
 import { writeRecipe } from './recipe.ts';
 import { runNetwork } from './run-network.ts';
+import { writeThumbnail } from './thumbnail.ts';
 import { trainGate, type FurtherStack } from './train-gate.ts';
 import { trainLora } from './train-lora.ts';
 import { trainingMemory } from './training-memory.ts';
@@ -211,6 +212,10 @@ export function createHandlers(launch?: DeviceOptions['launch']): Handlers {
 
     async sheet(params) {
       return drawSheet(checkParams('sheet', params));
+    },
+
+    async thumbnail(params) {
+      return { drawn: await writeThumbnail(checkParams('thumbnail', params)) };
     },
 
     async readPicture(params) {

@@ -14,8 +14,14 @@ export interface EnginePort {
   readonly onMessage: (listener: (message: unknown) => void) => void;
 }
 
-/** Methods that only read headers or count: they do not wait behind a picture. */
-const lightMethods: ReadonlySet<MethodName> = new Set(['inspect', 'readPicture', 'tokenCount', 'trainingMemory']);
+/** Methods that only read headers, count or make a picture small: they do not wait behind a picture. */
+const lightMethods: ReadonlySet<MethodName> = new Set([
+  'inspect',
+  'readPicture',
+  'thumbnail',
+  'tokenCount',
+  'trainingMemory',
+]);
 
 const methodNames = Object.keys(methodSchemas) as [MethodName, ...MethodName[]];
 const toEngineSchema = z.discriminatedUnion('kind', [

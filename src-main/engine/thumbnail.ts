@@ -5,8 +5,12 @@ import type { Thumbnail } from '../contract/files.ts';
 import { JsonError, parseBoundedJson } from '../formats/bounded-json.ts';
 import { PictureError, sniffFormat } from '../formats/picture-file.ts';
 import { decodePicture, encodePicture, pictureSize, resizeCover } from '../formats/png.ts';
+import { SafetensorsError } from '../formats/safetensors-header.ts';
 import { readSafetensorsHeader } from '../formats/safetensors.ts';
-import type { Sidecars } from './sidecars.ts';
+import { writeNew } from '../formats/write-new.ts';
+import { ExpertError } from '../networks/expert-error.ts';
+import { locate } from './open-expert.ts';
+import { findSidecars, type Sidecars } from './sidecars.ts';
 import { field } from './trigger-words.ts';
 
 type Metadata = Readonly<Record<string, string>>;
@@ -53,6 +57,40 @@ export async function drawThumbnail({ where, path }: Thumbnail, side = 256): Pro
   const [width, height] = [picture.width, picture.height].map((pixels) => Math.max(1, Math.round(pixels * scale)));
   const small = await resizeCover(picture, width!, height!);
   return encodePicture(small, { format: 'webp', quality: 80 }, undefined);
+}
+
+export interface ThumbnailOrder {
+  /** A picture file, a LoRA, or the folder of one. */
+  readonly path: string;
+  /** Pixels of the longer side at most. */
+  readonly side: number;
+  /** Replaced if it is there; its folder must exist. */
+  readonly output: string;
+}
+
+/**
+ * Draws the picture at `path`, or that of the LoRA at `path`, into `output`. False when there is none, or it cannot be
+ * decoded: a picture that a stranger made is a help, never a reason to fail. Throws WriteError.
+ */
+export async function writeThumbnail({ path, side, output }: ThumbnailOrder): Promise<boolean> {
+  try {
+    const found = await thumbnailOf(path);
+    if (found === undefined) return false;
+    await writeNew(output, await drawThumbnail(found, side), { whenTaken: 'replace' });
+    return true;
+  } catch (error) {
+    if (error instanceof PictureError || error instanceof SafetensorsError || error instanceof ExpertError)
+      return false;
+    throw error;
+  }
+}
+
+async function thumbnailOf(path: string): Promise<Thumbnail | undefined> {
+  const picture = await describe('file', path, ...(await headOf(path)));
+  if (picture !== undefined) return picture;
+  const { file } = await locate(path);
+  const { metadata } = await readSafetensorsHeader(file);
+  return findThumbnail(file, metadata, await findSidecars(file));
 }
 
 /** Whether the metadata field `key` holds pictures, which no person wants to read. */

@@ -43,16 +43,21 @@ export const securityHeaders: Readonly<Record<string, string>> = {
 };
 
 /**
- * What lies under `pathname` (still percent-encoded, from `/`): `/pictures/<id>` is a picture of `shelf`, everything else a
- * file of `folder`. Undefined when there is none, or when it would lie outside of `folder`.
+ * What lies under `pathname` (still percent-encoded, from `/`): `/pictures/<id>` and `/thumbnails/<id>` are pictures of
+ * `shelf`, everything else is a file of `folder`. Undefined when there is none, or when it would lie outside of `folder`.
  */
 export async function fileForWindow(
   pathname: string,
   folder: string,
   shelf: PictureShelf,
 ): Promise<WindowFile | undefined> {
-  const [, id] = /^\/pictures\/([0-9a-f-]{36})$/.exec(pathname) ?? [];
-  const path = id === undefined ? await inside(folder, pathname) : shelf.pathOf(id);
+  const [, kind, id] = /^\/(pictures|thumbnails)\/([0-9a-f-]{36})$/.exec(pathname) ?? [];
+  const path =
+    id === undefined
+      ? await inside(folder, pathname)
+      : kind === 'pictures'
+        ? shelf.pathOf(id)
+        : await shelf.thumbnails?.pathOf(id);
   const type = path === undefined ? undefined : types[extname(path).toLowerCase()];
   if (path === undefined || type === undefined) return undefined;
   try {

@@ -4,10 +4,17 @@ import { randomUUID } from 'node:crypto';
 import { basename } from 'node:path';
 import type { FinishedPicture } from '../contract/generation.ts';
 import type { WindowPicture } from '../contract/window-drawing.ts';
+import type { ThumbnailShelf } from './thumbnail-shelf.ts';
 
 export class PictureShelf {
+  /** Small pictures, of these and of LoRAs; undefined where nobody draws them. */
+  readonly thumbnails: ThumbnailShelf | undefined;
   readonly #pathOfId = new Map<string, string>();
   readonly #idOfPath = new Map<string, string>();
+
+  constructor(thumbnails?: ThumbnailShelf) {
+    this.thumbnails = thumbnails;
+  }
 
   /** The picture as a window knows it; the same picture keeps its id. */
   put({ path, ...rest }: FinishedPicture): WindowPicture {

@@ -78,4 +78,5 @@ export const fakeHandlers: Handlers = {
   sheet: notFaked,
   readPicture: notFaked,
   exportPicture: notFaked,
+  thumbnail: notFaked,
 };
