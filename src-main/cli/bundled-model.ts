@@ -10,13 +10,9 @@ export function bundledModel(): string {
   throw new UsageError('The bundled model (models/atelier-mini) is not installed. Name a model with --model PATH.');
 }
 
-/** The LoRAs for the bundled model, and the gate that was trained for all three. Throws UsageError when they are not there. */
-export function bundledExperts(): Readonly<Record<'fox' | 'ink' | 'sketch' | 'gate', string>> {
-  const paths = bundledExpertPaths();
-  const find = (name: string): string => {
-    const path = paths.find((candidate) => basename(candidate) === `${name}.safetensors`);
-    if (path === undefined) throw new UsageError('The bundled LoRAs (assets/experts) are not installed.');
-    return path;
-  };
-  return { fox: find('fox'), ink: find('ink'), sketch: find('sketch'), gate: find('fox-ink-sketch.mole') };
+/** Absolute path of the bundled LoRA or gate of this name (`fox`, `subject-style.mole`). Throws UsageError when it was not installed. */
+export function bundledExpert(name: string): string {
+  const path = bundledExpertPaths().find((candidate) => basename(candidate) === `${name}.safetensors`);
+  if (path === undefined) throw new UsageError(`The bundled ${name} (in assets/experts) is not installed.`);
+  return path;
 }

@@ -7,7 +7,7 @@ import { generateWithRetry } from '../client/generate-with-retry.ts';
 import type { MixRequest } from '../contract/experts.ts';
 import type { DeviceChoice, FinishedPicture, GenerateRequest } from '../contract/generation.ts';
 import { UsageError, type ParsedArguments } from './arguments.ts';
-import { bundledExperts, bundledModel } from './bundled-model.ts';
+import { bundledExpert, bundledModel } from './bundled-model.ts';
 import type { Command } from './command.ts';
 import { showTime } from './progress.ts';
 
@@ -26,6 +26,9 @@ interface Sheet {
   readonly cfg: number;
   readonly pictures: readonly PlannedPicture[];
 }
+
+/** Strength of the subject beside gates, chosen on the validation half of test/bench/COMPOSITION.md. */
+const subjectStrength = 1.25;
 
 /** Prompts and seeds of the first sheet, from models/recipe/prompts-32.json. */
 const plain: readonly PlannedPicture[] = [
@@ -58,15 +61,14 @@ function readSheet(path: string): Sheet {
 }
 
 /**
- * The second sheet: a subject and a style that the base model has never seen, from two LoRAs, mixed in every way. Each row has
- * one prompt and one seed; the third expert of the gate is masked, not retrained away.
+ * The second sheet: subjects and styles that the base model has never seen, each from a LoRA, mixed in every way. A row has one prompt
+ * and one seed. One gate serves all rows: it was trained on other subjects, for a subject beside a style.
  */
 function mixSheet(): Sheet {
-  const { fox, ink, sketch, gate } = bundledExperts();
-  const row = (style: 'ink' | 'sketch', seed: number): readonly PlannedPicture[] => {
-    const prompt = `a fox, ${style} style`;
-    const [subject, own] = [{ path: fox }, { path: style === 'ink' ? ink : sketch }];
-    const other = { path: style === 'ink' ? sketch : ink, muted: true };
+  const gate = bundledExpert('subject-style.mole');
+  const row = (subject: string, style: string, seed: number): readonly PlannedPicture[] => {
+    const prompt = `a ${subject}, ${style} style`;
+    const experts = [{ path: bundledExpert(subject) }, { path: bundledExpert(style) }] as const;
     const picture = (label: string, mix?: MixRequest): PlannedPicture => ({
       prompt,
       seed,
@@ -75,14 +77,18 @@ function mixSheet(): Sheet {
     });
     return [
       picture(`${prompt}: no LoRA`),
-      picture('fox LoRA', { experts: [subject] }),
-      picture(`${style} LoRA`, { experts: [own] }),
-      picture('both, plain sum', { experts: [subject, own], mode: 'sum' }),
-      picture('both, normalised', { experts: [subject, own], mode: 'normalised' }),
-      picture('both, MoLE gates', { experts: [subject, own, other], mode: 'mole', gate }),
+      picture(`${subject} LoRA`, { experts: [experts[0]] }),
+      picture(`${style} LoRA`, { experts: [experts[1]] }),
+      picture('both, plain sum', { experts: [...experts], mode: 'sum' }),
+      picture('both, normalised', { experts: [...experts], mode: 'normalised' }),
+      picture('both, MoLE gates', {
+        experts: [{ ...experts[0], weight: subjectStrength }, experts[1]],
+        mode: 'mole',
+        gate,
+      }),
     ];
   };
-  const pictures = [...row('ink', 7), ...row('sketch', 7)];
+  const pictures = [...row('fox', 'ink', 7), ...row('penguin', 'blueprint', 7)];
   return { name: 'experts', columns: 6, steps: 20, cfg: 4, pictures };
 }
 

@@ -19,7 +19,9 @@ const sums: Readonly<Record<string, string>> = {
 
 /** What an artist wants to know of a gate file, most important first. */
 export function gateFacts({ experts, gates, steps, loss, pictures, timestep, ...spec }: GateReport): readonly Fact[] {
-  const row = (name: string, sha256: string): string => `${name.replace(/\s+/g, ' ')}  (sha256 ${sha256})`;
+  // A hash of zeros stands for any expert in a role.
+  const row = (name: string, sha256: string): string =>
+    `${name.replace(/\s+/g, ' ')}  (${/^0+$/.test(sha256) ? 'any LoRA in this place of the stack' : `sha256 ${sha256}`})`;
   const explained = (value: string, words: Readonly<Record<string, string>>): string => {
     const meaning = words[value];
     return meaning === undefined ? value : `${value}: ${meaning}`;
