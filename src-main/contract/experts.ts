@@ -30,12 +30,20 @@ export const expertSchema = z.strictObject({
 });
 
 /** Who may speak in a row of the network (IN01, MID, BASE…), per expert in the order of the stack, instead of mute and solo. */
-const masks = z.record(z.string().regex(/^(BASE|MID|(IN|OUT)\d\d)$/), z.array(z.boolean()).max(64));
+const rowName = z.string().regex(/^(BASE|MID|(IN|OUT)\d\d)$/);
+const masks = z.record(rowName, z.array(z.boolean()).max(64));
+
+/**
+ * What an expert says in a row instead of what its gate decides there, per expert in the order of the stack; null leaves it to
+ * the gate. mole/gate.ts says how the others share the rest. In modes without gates it stands instead of the weight.
+ */
+const overrides = z.record(rowName, z.array(z.number().min(-10).max(10).nullable()).max(64));
 
 const mixing = {
   /** Undefined: `mole` when a gate is given, else `sum`. */
   mode: z.enum(mixModes).optional(),
   masks: masks.optional(),
+  overrides: overrides.optional(),
   /** Steps between turns of mode `switch`; 5 where undefined. */
   switchEvery: z.number().int().min(1).max(1000).optional(),
   /** Mode `np`: mu of NP-LoRA, how softly the style is kept out of the subject's directions. */

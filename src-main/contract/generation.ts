@@ -106,6 +106,12 @@ export interface PreviewPicture {
   readonly rgb: Uint8Array;
 }
 
+/** Gates [G][N] for each half of the guidance. */
+export interface GateHalves {
+  readonly conditional?: readonly (readonly number[])[];
+  readonly unconditional?: readonly (readonly number[])[];
+}
+
 export type GenerateEvent =
   | { readonly kind: 'stage'; readonly stage: Stage; readonly message: string }
   | {
@@ -121,10 +127,9 @@ export type GenerateEvent =
       readonly remainingMs?: number;
       readonly preview?: PreviewPicture;
       /** The gates of this step, [G][N] for each half of the guidance, in the order of the `mixture` event. */
-      readonly gates?: {
-        readonly conditional?: readonly (readonly number[])[];
-        readonly unconditional?: readonly (readonly number[])[];
-      };
+      readonly gates?: GateHalves;
+      /** In modes without gates: the strengths of this step, [rows][N] in the order of the `mixture` event. */
+      readonly weights?: readonly (readonly number[])[];
     }
   | {
       /** Once, before the first step of a job with experts. */
@@ -133,6 +138,15 @@ export type GenerateEvent =
       readonly experts: readonly { readonly name: string; readonly sha256: string }[];
       /** What each gate stands over: its layers' common path, and the row (IN01, MID, OUT11) it is shown in. */
       readonly groups: readonly { readonly name: string; readonly row: string }[];
+      /** Rows of the UNet, from the input to the output. */
+      readonly rows: readonly string[];
+      /** The text encoder (row BASE), which speaks once, before the first step; absent when no expert speaks there. */
+      readonly text?: {
+        /** What each gate stands over; without gates, the strengths [N]. */
+        readonly groups: readonly string[];
+        readonly gates?: GateHalves;
+        readonly weights: readonly number[];
+      };
     }
   | { readonly kind: 'warning'; readonly message: string }
   | { readonly kind: 'picture'; readonly picture: FinishedPicture };

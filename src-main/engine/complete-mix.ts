@@ -16,7 +16,7 @@ export interface CompleteMix {
 /**
  * Resolves `mix` and the tags of `prompt`. Settings of the request win over those of its recipe. The mode is the given one;
  * else `mole` with a gate, `manual` when some expert has block weights, `sum`. Throws FailureError: the recipe's, and
- * 'bad-request' for masks of another length than the stack.
+ * 'bad-request' for masks and values set by hand of another length than the stack.
  */
 export async function completeMix(mix: MixSettings = mixSchema.parse({}), prompt: string): Promise<CompleteMix> {
   const { recipe: file, loraFolders, mask, embeddings, ...own } = mix;
@@ -34,6 +34,16 @@ export async function completeMix(mix: MixSettings = mixSchema.parse({}), prompt
         'give one for each, in the order of the recipe, the named experts and the tags of the prompt.',
     });
   }
+  const overrides = own.overrides ?? recipe?.overrides;
+  for (const [row, list] of Object.entries(overrides ?? {})) {
+    if (list.length === stack.length) continue;
+    throw new FailureError({
+      kind: 'bad-request',
+      message:
+        `The values set by hand in ${row} are ${list.length}, but there are ${stack.length} experts: ` +
+        'give a number or null for each, in the order of the recipe, the named experts and the tags of the prompt.',
+    });
+  }
   const experts = mask === undefined ? stack : stack.map((expert, i) => ({ ...expert, muted: !mask[i]!, solo: false }));
   const gate = own.gate ?? recipe?.gate;
   const blocked = experts.some(({ blocks }) => blocks !== undefined);
@@ -48,6 +58,7 @@ export async function completeMix(mix: MixSettings = mixSchema.parse({}), prompt
       mode,
       gate,
       masks,
+      overrides,
       switchEvery: own.switchEvery ?? recipe?.switchEvery,
       np: own.np ?? recipe?.np,
     },

@@ -8,6 +8,8 @@ import type { LoadedModel } from './loaded-model.ts';
 export interface EncodedPrompts {
   /** States of the prompt and of the negative prompt at `step`, from 0. */
   at(step: number): { readonly conditional: FloatTensor; readonly unconditional: FloatTensor };
+  /** Gates of the text encoder [1, G, N] for each half, the mean over chunks; undefined without gates there. */
+  readonly gates: { readonly conditional: FloatTensor; readonly unconditional: FloatTensor } | undefined;
   /** T: 77 times the number of chunks. */
   readonly textTokens: number;
 }
@@ -49,17 +51,19 @@ export async function encodePrompts(
   );
   const most = Math.max(...chunked.flat().map(({ chunks }) => chunks.length));
 
-  const encoded = new Map<string, FloatTensor>();
+  const encoded = new Map<string, { readonly states: FloatTensor; readonly gates: FloatTensor | undefined }>();
+  const keyOf = ({ tokens }: TokenChunk): string => tokens.join(',');
   const encode = async (chunk: TokenChunk): Promise<FloatTensor> => {
-    const key = chunk.tokens.join(',');
+    const key = keyOf(chunk);
+    const known = encoded.get(key);
     const states =
-      encoded.get(key) ??
+      known?.states ??
       (await model.encodeText(intTensor([1, chunk.tokens.length], chunk.tokens), skipLayers, {
         step: 0,
         steps: prompts.steps,
         alone: prompts.alone,
       }));
-    encoded.set(key, states);
+    if (known === undefined) encoded.set(key, { states, gates: model.textGates });
     const [, tokens, width] = states.shape as [number, number, number];
     return floatTensor(states.shape, applyEmphasis(states.data, chunk.weights, tokens, width));
   };
@@ -72,10 +76,26 @@ export async function encodePrompts(
   );
   const find = (stretches: readonly Stretch[], step: number): FloatTensor =>
     (stretches.find(({ untilStep }) => step <= untilStep) ?? stretches.at(-1)!).states;
+  const [gates, otherGates] = chunked.map((stretches) =>
+    stretches.flatMap(({ chunks }) => chunks.flatMap((chunk) => encoded.get(keyOf(chunk))?.gates ?? [])),
+  );
   return {
+    gates:
+      gates!.length === 0 || otherGates!.length === 0
+        ? undefined
+        : { conditional: meanTensor(gates!), unconditional: meanTensor(otherGates!) },
     at: (step) => ({ conditional: find(conditional!, step), unconditional: find(unconditional!, step) }),
     textTokens: conditional![0]!.states.shape[1]!,
   };
+}
+
+/** Elementwise mean of at least one tensor, all of one shape. */
+function meanTensor(tensors: readonly FloatTensor[]): FloatTensor {
+  const { shape, data } = tensors[0]!;
+  return floatTensor(
+    shape,
+    data.map((_, i) => tensors.reduce((sum, tensor) => sum + tensor.data[i]!, 0) / tensors.length),
+  );
 }
 
 /** Joins [1, 77, D] chunks along the tokens: -> [1, 77 * chunks, D]. */

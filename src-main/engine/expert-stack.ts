@@ -26,7 +26,7 @@ import { encodePrompts } from './encode-prompt.ts';
 import { fileHashes, fileSha256, fileStamp } from './file-hashes.ts';
 import { matchExperts, readGateFile } from './gate-file.ts';
 import type { LoadedModel } from './loaded-model.ts';
-import { Mixture, type Learned, type MixtureMode, type StackEntry } from './mixture.ts';
+import { Mixture, type Learned, type MixtureMode, type MixtureOptions, type StackEntry } from './mixture.ts';
 import { learnedWords, openEmbedding, type Embedding } from './open-embedding.ts';
 import { openExpert } from './open-expert.ts';
 import { findSidecars } from './sidecars.ts';
@@ -122,10 +122,9 @@ export async function buildMixture(
   const learned = await learnedOf(mix, rows, model);
   if (mix.mode === 'mole') return gated(mix, rows, store, learned);
   const stack = ordered.has(mix.mode) ? rows : byHash(rows);
-  const masks = permuted(mix.masks, stack);
   const options = {
     mode: mix.mode,
-    masks,
+    ...inOrderOf(stack, mix),
     learned,
     record: recordOf(mix, rows, learned),
     ...(mix.switchEvery === undefined ? {} : { switchEvery: mix.switchEvery }),
@@ -207,7 +206,7 @@ function readable<T>({ name }: Expert, read: () => T): T {
 
 /** The mix for a picture's metadata; undefined where nobody speaks and no word is learned. */
 function recordOf(
-  { mode, masks, switchEvery, np }: Mix,
+  { mode, masks, overrides, switchEvery, np }: Mix,
   rows: readonly StackRow[],
   learned: Learned | undefined,
   gate?: ExpertIdentity,
@@ -218,19 +217,23 @@ function recordOf(
     return { name, sha256, ...present({ weight, textWeight, blocks, muted, solo }) };
   });
   const learnedWords = learned === undefined ? undefined : [...learned.words.keys()];
-  return { mode, experts, ...present({ gate, masks, switchEvery, np, learnedWords }) };
+  return { mode, experts, ...present({ gate, masks, overrides, switchEvery, np, learnedWords }) };
 }
 
 /** Without fields that say nothing: undefined and false. */
 const present = (fields: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> =>
   Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined && value !== false));
 
-/** Row masks in the order of `stack` instead of that of the request. */
-function permuted(masks: MixSettings['masks'], stack: readonly StackRow[]): MixSettings['masks'] {
-  if (masks === undefined) return undefined;
-  return Object.fromEntries(
-    Object.entries(masks).map(([row, list]) => [row, stack.map(({ place }) => list[place] ?? true)]),
-  );
+/** What is said per row and expert, in the order of `stack` instead of that of the request. */
+function inOrderOf(stack: readonly StackRow[], { masks, overrides }: Mix): Pick<MixtureOptions, 'masks' | 'overrides'> {
+  const permuted = <T>(rows: Readonly<Record<string, readonly T[]>>, missing: T): Record<string, readonly T[]> =>
+    Object.fromEntries(
+      Object.entries(rows).map(([row, list]) => [row, stack.map(({ place }) => list[place] ?? missing)]),
+    );
+  return {
+    ...(masks === undefined ? {} : { masks: permuted(masks, true) }),
+    ...(overrides === undefined ? {} : { overrides: permuted<number | null>(overrides, null) }),
+  };
 }
 
 async function gated(
@@ -262,7 +265,7 @@ async function gated(
   return new Mixture(entriesOf(matched), {
     mode: 'mole',
     gate,
-    masks: permuted(mix.masks, matched),
+    ...inOrderOf(matched, mix),
     learned,
     record: recordOf(mix, rows, learned, { name: basename(mix.gate), sha256: await fileSha256(mix.gate) }),
   });

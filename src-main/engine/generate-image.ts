@@ -10,6 +10,7 @@ import { samplers } from '../diffusion/samplers.ts';
 import { weightedSum } from '../diffusion/weighted-sum.ts';
 import { decodePicture, resizeCover } from '../formats/png.ts';
 import { makeFolder } from '../formats/write-new.ts';
+import { expertInput } from '../mole/expert-layers.ts';
 import { RuntimeFailure } from '../runtime/session.ts';
 import { batchNoise } from '../tensor/random.ts';
 import { floatTensor, type FloatTensor } from '../tensor/tensor.ts';
@@ -72,7 +73,7 @@ export async function generateImage(
 
   stage('opening', `Opening the UNet on the ${model.device.provider} device`);
   await clock.time('openMs', () => model.openUNet(size.latentHeight, size.latentWidth, prompts.textTokens));
-  announce(mixture, model, context);
+  announce(mixture, model, prompts, context);
 
   const firstSeed = settings.seed ?? Math.floor(Math.random() * 2 ** 32);
   const pictures: FinishedPicture[] = [];
@@ -172,6 +173,8 @@ function plainPrompt(text: string, negative: boolean, warn: (message: string) =>
 /** The text states for each expert that speaks alone, or for all together. */
 interface PassPrompts {
   readonly of: (alone: number | undefined) => EncodedPrompts;
+  /** Of all experts together. */
+  readonly gates: EncodedPrompts['gates'];
   readonly textTokens: number;
 }
 
@@ -190,7 +193,8 @@ async function encodeForPasses(
     }
   }
   const [first] = encoded.values();
-  return { of: (alone) => encoded.get(apart ? alone : undefined)!, textTokens: first!.textTokens };
+  const { gates, textTokens } = first!;
+  return { of: (alone) => encoded.get(apart ? alone : undefined)!, gates, textTokens };
 }
 
 function mean(tensors: readonly FloatTensor[]): FloatTensor {
@@ -199,24 +203,39 @@ function mean(tensors: readonly FloatTensor[]): FloatTensor {
 }
 
 /** Says once which experts and gates the values of each step belong to. */
-function announce(mixture: Mixture, model: LoadedModel, context: Context): void {
+function announce(mixture: Mixture, model: LoadedModel, prompts: PassPrompts, context: Context): void {
   if (mixture.entries.length === 0) return;
+  const { gates } = prompts;
+  const text = {
+    groups: gates === undefined ? [] : model.gateGroups('text_encoder').map(({ name }) => name),
+    ...(gates === undefined ? {} : { gates: gateValues(new Map(Object.entries(gates) as [Branch, FloatTensor][])) }),
+    weights: rowsOf(mixture.weights('text_encoder', model.rows('text_encoder'), 0, 1)[expertInput.weights]!)[0]!,
+  };
   context.emit({
     kind: 'mixture',
     mode: mixture.mode,
     experts: mixture.entries.map(({ expert: { name, sha256 } }) => ({ name, sha256 })),
     groups: model.gateGroups().map(({ name, members }) => ({ name, row: model.unetRows.rowOf(members[0]!.name) })),
+    rows: model.unetRows.names,
+    ...(mixture.speaksInText ? { text } : {}),
   });
+}
+
+/** Strengths [rows][N] of a step in a mode without gates: the mean over its passes. */
+function strengthsAt(mixture: Mixture, model: LoadedModel, step: number, steps: number): readonly number[][] {
+  const passes = mixture.passes(step).map((alone) => mixture.weights('unet', model.unetRows, step, steps, alone));
+  return rowsOf(mean(passes.map((weights) => weights[expertInput.weights]!)));
 }
 
 /** [1, G, N] of each branch as rows of numbers. */
 function gateValues(gates: ReadonlyMap<Branch, FloatTensor>): Partial<Record<Branch, readonly (readonly number[])[]>> {
-  return Object.fromEntries(
-    [...gates].map(([branch, { shape, data }]) => {
-      const [, groups, experts] = shape as readonly [number, number, number];
-      return [branch, Array.from({ length: groups }, (_, g) => [...data.subarray(g * experts, (g + 1) * experts)])];
-    }),
-  );
+  return Object.fromEntries([...gates].map(([branch, values]) => [branch, rowsOf(values)]));
+}
+
+/** [rows, N] or [1, rows, N] as rows of numbers. */
+function rowsOf({ shape, data }: FloatTensor): number[][] {
+  const width = shape.at(-1)!;
+  return Array.from({ length: data.length / width }, (_, r) => [...data.subarray(r * width, (r + 1) * width)]);
 }
 
 interface DenoiseJob {
@@ -310,6 +329,9 @@ async function denoise(job: DenoiseJob): Promise<FloatTensor> {
       ...progress(step),
       ...(shown ? { preview: await job.look(denoised) } : {}),
       ...(gates.size > 0 ? { gates: gateValues(gates) } : {}),
+      ...(gates.size === 0 && mixture.entries.length > 0
+        ? { weights: strengthsAt(mixture, model, settings.steps - total + index, settings.steps) }
+        : {}),
     });
     throwIfCancelled(context);
   }

@@ -52,6 +52,8 @@ export class LoadedModel {
   #unetGates: FloatTensor | undefined;
   /** Kinds of layers that carried a branch once keep it, so that experts come and go without a new session. */
   readonly #carried: Readonly<Record<ExpertNetwork, Set<string>>> = { unet: new Set(), text_encoder: new Set() };
+  /** Whether gates can be set by hand: from the first time that one is, so that dragging opens one session, not many. */
+  #overridable = false;
   /** Made when first asked for, until the mixture changes. */
   readonly #parts = new Map<string, NetworkMixture>();
   readonly #held = new Map<
@@ -78,7 +80,9 @@ export class LoadedModel {
   useMixture(mixture: Mixture): void {
     const before = this.#mixture;
     this.#mixture = mixture;
-    if (before !== undefined && sameFactors(before, mixture)) return;
+    const overridable = this.#overridable || mixture.isOverridden;
+    if (before !== undefined && sameFactors(before, mixture) && overridable === this.#overridable) return;
+    this.#overridable = overridable;
     this.#parts.clear();
     for (const { expert } of mixture.entries) {
       for (const network of ['unet', 'text_encoder'] as const) {
@@ -332,7 +336,7 @@ export class LoadedModel {
     const key = `${network} ${tag}`;
     const made = this.#parts.get(key);
     if (made !== undefined) return made;
-    const part = this.#mixture.network(network, modules, this.rows(network), this.#carried[network]);
+    const part = this.#mixture.network(network, modules, this.rows(network), this.#carried[network], this.#overridable);
     this.#parts.set(key, part);
     return part;
   }

@@ -37,6 +37,8 @@ export interface MixtureOptions {
   readonly record?: Readonly<Record<string, unknown>> | undefined;
   /** Who may speak in a row, per entry, instead of mute and solo. */
   readonly masks?: Readonly<Record<string, readonly boolean[]>>;
+  /** Gates (or, without gates, strengths) set by hand in a row, per entry; null leaves them as they are. */
+  readonly overrides?: Readonly<Record<string, readonly (number | null)[]>> | undefined;
   /** Steps between turns of mode `switch`. */
   readonly switchEvery?: number;
   /** Words that the prompt may use beside the vocabulary's, and their vectors [E, D]. */
@@ -123,6 +125,17 @@ export class Mixture {
     return this.entries.map(({ muted, solo }) => (anySolo ? solo : !muted));
   }
 
+  /** True when some gate or strength is set by hand. */
+  get isOverridden(): boolean {
+    return Object.values(this.#options.overrides ?? {}).some((row) => row.some((value) => value !== null));
+  }
+
+  /** What is set by hand in a row, per entry. */
+  overridesOf(row: string): readonly (number | undefined)[] {
+    const own = this.#options.overrides?.[row];
+    return this.entries.map((_, i) => own?.[i] ?? undefined);
+  }
+
   /**
    * The experts that speak in one prediction of a step: all of them (undefined), or with `switch` and `composite` one at a time.
    * Predictions of several passes are averaged.
@@ -135,12 +148,16 @@ export class Mixture {
     return [present[Math.floor(step / (this.#options.switchEvery ?? 5)) % present.length]];
   }
 
-  /** Graph and fixed feeds of `network`, whose layers that run are `modules`; `carried` kinds get a branch in any case. */
+  /**
+   * Graph and fixed feeds of `network`, whose layers that run are `modules`; `carried` kinds get a branch in any case, and with
+   * `overridable` gates can be set by hand from step to step.
+   */
   network(
     network: ExpertNetwork,
     modules: readonly NetworkModule[],
     rows: Rows,
     carried: ReadonlySet<string> = new Set(),
+    overridable = this.isOverridden,
   ): NetworkMixture {
     const layers: Layers = this.entries.map(({ expert }) => expert.layers[network]);
     const kinds = new Set(carried);
@@ -167,14 +184,17 @@ export class Mixture {
     Object.assign(fixed, gateFeeds(gate, network, groups, layers));
     const members = groups.map(({ name, members }) => `${name}:${members.length}`).join(' ');
     return {
-      key: `${key} | ${JSON.stringify(spec)} ${members}`,
-      graph: { ...base, gate: { spec, groups } },
+      key: `${key} | ${JSON.stringify(spec)} ${members}${overridable ? ' | overridable' : ''}`,
+      graph: { ...base, gate: { spec, groups, overridable } },
       fixed,
       groups,
     };
   }
 
-  /** What changes from step to step: the weights [rows, N] and masks [rows, N]. `alone` lets one expert speak. */
+  /**
+   * What changes from step to step: the weights [rows, N], masks [rows, N] and, for gates, what is set by hand. `alone` lets one
+   * expert speak.
+   */
   weights(
     network: ExpertNetwork,
     rows: Rows,
@@ -185,21 +205,39 @@ export class Mixture {
     const count = atLeastOne(this.entries.length);
     const weights = new Float32Array(rows.names.length * count);
     const masks = new Float32Array(rows.names.length * count);
+    const free = new Float32Array(rows.names.length * count).fill(1);
+    const overrides = new Float32Array(rows.names.length * count);
     rows.names.forEach((row, r) => {
       const speaks = this.speaks(row);
+      const byHand = this.overridesOf(row);
       const strengths = this.entries.map(({ weight, textWeight, block }, i) => {
         const strength = network === 'unet' ? weight(step, steps) : textWeight;
         const heard = this.mode === 'sum' ? strength : strength * block(row);
         const on = speaks[i]! && (alone === undefined || alone === i);
         masks[r * count + i] = on ? 1 : 0;
+        if (byHand[i] !== undefined) {
+          free[r * count + i] = 0;
+          overrides[r * count + i] = on ? byHand[i] : 0;
+        }
         return on || this.gate !== undefined ? heard : 0;
       });
-      const total = strengths.reduce((sum, strength) => sum + Math.abs(strength), 0);
-      const scale = this.mode === 'normalised' ? 1 / Math.max(1, total) : 1;
-      strengths.forEach((strength, i) => (weights[r * count + i] = strength * scale));
+      const sizeOf = (values: readonly number[]): number => values.reduce((sum, value) => sum + Math.abs(value), 0);
+      const set = byHand.map((value, i) => (value === undefined || !speaks[i]! ? 0 : value));
+      const rest = Math.max(0, 1 - sizeOf(set));
+      const total = sizeOf(strengths.filter((_, i) => byHand[i] === undefined));
+      const scale = this.mode === 'normalised' ? rest / Math.max(rest, total, tiny) : 1;
+      strengths.forEach((strength, i) => {
+        const own = this.gate === undefined && byHand[i] !== undefined ? overrides[r * count + i]! : strength * scale;
+        weights[r * count + i] = own;
+      });
     });
     const shape = [rows.names.length, count];
-    return { [expertInput.weights]: floatTensor(shape, weights), [expertInput.masks]: floatTensor(shape, masks) };
+    return {
+      [expertInput.weights]: floatTensor(shape, weights),
+      [expertInput.masks]: floatTensor(shape, masks),
+      [expertInput.free]: floatTensor(shape, free),
+      [expertInput.overrides]: floatTensor(shape, overrides),
+    };
   }
 }
 
@@ -215,5 +253,8 @@ export const plainEntry = (expert: Expert, weight = 1, textWeight = weight): Sta
 
 /** Nobody speaks. */
 export const noExperts = new Mixture([], { mode: 'sum' });
+
+/** Keeps a division finite where nothing is left to share. */
+const tiny = 1e-30;
 
 const uniformSpec = { granularity: 'network', form: 'pooled', amplitude: 'convex', timestep: false } as const;

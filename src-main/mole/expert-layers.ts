@@ -11,6 +11,7 @@ import {
   gateInput,
   gateWaves,
   maskedGates,
+  type GateOverrides,
   type GateScalars,
   type GateSpec,
   type RankActivations,
@@ -24,6 +25,10 @@ export const expertInput = {
   weights: 'expert_weights',
   /** [rows, N] of 0 and 1, with gates only. */
   masks: 'expert_masks',
+  /** [rows, N]: 1 where the gate decides, 0 where the artist does; with overridable gates only. */
+  free: 'expert_free',
+  /** [rows, N]: the artist's gates, 0 elsewhere; with overridable gates only. */
+  overrides: 'expert_overrides',
   /** A_cat: [in, R] for linear layers, [R, in, k, k] for convolutions. */
   down: (module: string): string => `${module}.lora_down`,
   /** B_cat: [R, out] for linear layers, [out, R, 1, 1] for convolutions. */
@@ -49,7 +54,12 @@ export interface ExpertGraph {
   readonly rows: number;
   readonly rowOf: (module: string) => number;
   /** Without it the weights alone decide. */
-  readonly gate?: { readonly spec: GateSpec; readonly groups: readonly GateGroup[] };
+  readonly gate?: {
+    readonly spec: GateSpec;
+    readonly groups: readonly GateGroup[];
+    /** Whether gates can be set by hand, row by row. */
+    readonly overridable?: boolean;
+  };
   /** Also returns the gates before masks and gains, for training. */
   readonly softmax?: boolean;
   /** Also returns the second moments of every branch, which SSR-Merge is computed from. */
@@ -82,7 +92,15 @@ class Branches {
   readonly #b: GraphBuilder;
   readonly #graph: ExpertGraph;
   readonly #weights: Value;
-  readonly #gating: { readonly masks: Value; readonly experts: Value; readonly scalars: GateScalars } | undefined;
+  readonly #gating:
+    | {
+        readonly masks: Value;
+        /** [rows, N] each. */
+        readonly overrides: GateOverrides | undefined;
+        readonly experts: Value;
+        readonly scalars: GateScalars;
+      }
+    | undefined;
   readonly #groupOf = new Map<string, number>();
   readonly #activations = new Map<string, RankActivations & { readonly x: Value }>();
   /** Softmax of a group [B, N]; masked and amplified, per group and row. */
@@ -110,7 +128,14 @@ class Branches {
       logGain: spec.amplitude === 'free' ? b.input(gateInput.logGain, [groups.length]) : undefined,
       waves: spec.timestep ? gateWaves(b, timestep!) : undefined,
     };
-    this.#gating = { masks, experts, scalars };
+    const overridable = graph.gate.overridable === true;
+    const overrides = overridable
+      ? {
+          free: b.input(expertInput.free, [graph.rows, 'N']),
+          values: b.input(expertInput.overrides, [graph.rows, 'N']),
+        }
+      : undefined;
+    this.#gating = { masks, overrides, experts, scalars };
   }
 
   /** y plus the experts' branch on x, for a linear layer or a convolution. */
@@ -209,9 +234,10 @@ class Branches {
     const key = `${index} ${row}`;
     const known = this.#effective.get(key);
     if (known !== undefined) return known;
-    const { masks, scalars, experts } = this.#gating!;
-    const mask = this.#b.Slice(masks, [row], [row + 1], [0]); // [1, N]
-    const value = maskedGates(this.#b, this.#gates.get(index)!, mask, index, scalars, experts);
+    const { masks, scalars, experts, overrides } = this.#gating!;
+    const inRow = (values: Value): Value => this.#b.Slice(values, [row], [row + 1], [0]); // [1, N]
+    const own = overrides && { free: inRow(overrides.free), values: inRow(overrides.values) };
+    const value = maskedGates(this.#b, this.#gates.get(index)!, inRow(masks), index, scalars, experts, own);
     this.#effective.set(key, value);
     return value;
   }

@@ -137,10 +137,22 @@ function upMatrix(b: GraphBuilder, up: Value): Value {
   return up.shape.length === 2 ? up : b.Transpose(b.Reshape(up, [0, -1]), [1, 0]);
 }
 
+/** Gates that the artist sets by hand in a row. */
+export interface GateOverrides {
+  /** [1, N]: 1 where the gate decides, 0 where the artist does. */
+  readonly free: Value;
+  /** [1, N]: the artist's values, 0 where the gate decides and for experts that are silent. */
+  readonly values: Value;
+}
+
 /**
  * Masking (section 3.4 of the paper, "recalculates and distributes weights proportionally"): G'_i = m_i G_i / sum_j m_j G_j,
  * [B, N], times the group's gain. `mask` [1, N] holds 0 and 1. The gain fades to 1 with the number of experts left, so
  * that a single survivor is exactly that expert alone: 1 + (gain - 1) (n - 1) / (N - 1).
+ *
+ * With overrides v_i the others keep their proportions and share what is left of the same total T (1, or the gain): G'_i = v_i
+ * where the artist decides, max(0, T - sum_j v_j) m_i G_i / sum_{free j} m_j G_j elsewhere. Where the artist decides all of them,
+ * the sum is the artist's too. Without any value it is the plain formula to the last bit: (T - 0) x + 0.
  */
 export function maskedGates(
   b: GraphBuilder,
@@ -149,13 +161,23 @@ export function maskedGates(
   index: number,
   scalars: GateScalars,
   experts: Value,
+  overrides?: GateOverrides,
 ): Value {
-  const kept = b.Mul(gates, mask); // [B, N]
+  const open = overrides === undefined ? mask : b.Mul(mask, overrides.free);
+  const kept = b.Mul(gates, open); // [B, N]
   const normal = b.Div(kept, b.Add(b.ReduceSum(kept, [1]), b.constant(1e-30)));
-  if (scalars.logGain === undefined) return normal;
+  const total = totalOf(b, mask, index, scalars, experts);
+  if (overrides === undefined) return total === undefined ? normal : b.Mul(normal, total);
+  const left = b.Sub(total ?? b.constant(1), b.ReduceSum(overrides.values, [1]));
+  return b.Add(b.Mul(normal, b.Max(left, b.constant(0))), overrides.values);
+}
+
+/** What the gates of a group sum to under a mask, [1, 1]: its gain, or undefined for 1. */
+function totalOf(b: GraphBuilder, mask: Value, index: number, scalars: GateScalars, experts: Value): Value | undefined {
+  if (scalars.logGain === undefined) return undefined;
   const gain = b.Exp(b.Slice(scalars.logGain, [index], [index + 1], [0])); // [1]
   const one = b.constant(1);
   const left = b.ReduceSum(mask, [1]); // n: [1, 1]
   const share = b.Div(b.Sub(left, one), b.Max(b.Sub(experts, one), one)); // (n - 1) / (N - 1)
-  return b.Mul(normal, b.Add(b.Mul(b.Sub(gain, one), share), one));
+  return b.Add(b.Mul(b.Sub(gain, one), share), one);
 }

@@ -24,6 +24,7 @@ const head: GenerateEvent = {
     { name: 'down_blocks.0.attentions.0', row: 'IN01' },
     { name: 'mid_block.attentions.0', row: 'MID' },
   ],
+  rows: ['IN01', 'MID'],
 };
 
 describe('the gate map', () => {

@@ -157,6 +157,27 @@ describe('modes', () => {
   });
 });
 
+describe('strengths set by hand', () => {
+  const pair = (): readonly StackEntry[] => experts.slice(1).map((expert) => entry(expert));
+  const inEveryRow = (values: readonly (number | null)[]): MixtureOptions['overrides'] =>
+    Object.fromEntries([...model.unetRows.names, 'BASE'].map((row) => [row, values]));
+
+  it('stand instead of the weights, and are told step by step', async () => {
+    const halves = await rgb(experts.slice(1).map((expert) => entry(expert, { weight: () => 0.5, textWeight: 0.5 })));
+    const { rgb: found, events } = await draw(pair(), { mode: 'sum', overrides: inEveryRow([0.5, 0.5]) });
+    expect(found).toEqual(halves);
+    const step = events.find((event) => event.kind === 'step')!;
+    expect(step.weights).toEqual(model.unetRows.names.map(() => [0.5, 0.5]));
+  });
+
+  it('leave the rest of a normalised sum to the others, and a muted expert silent', async () => {
+    const quarter = await draw(pair(), { mode: 'normalised', overrides: inEveryRow([0.25, null]) });
+    expect(quarter.events.find((event) => event.kind === 'step')!.weights![0]).toEqual([0.25, 0.75]);
+    const muted = [entry(experts[1]!, { muted: true }), entry(experts[2]!)];
+    expect(await rgb(muted, { mode: 'sum', overrides: inEveryRow([0.9, null]) })).toEqual(await rgb(muted));
+  });
+});
+
 describe('closed forms', () => {
   it('NP-LoRA at strength 0 is the plain sum, and the first expert is never changed', async () => {
     const plain = await rgb(experts.map((expert) => entry(expert)));
@@ -256,6 +277,24 @@ describe('gates', () => {
     const one = experts.map((expert, i) => entry(expert, { muted: i !== 1, weight: () => 0.8 }));
     const alone = await rgb([entry(experts[1]!, { weight: () => 0.8 })]);
     expect(maxDifference(await rgb(one, { mode: 'mole', gate }), alone)).toBeLessThanOrEqual(1);
+  });
+
+  it('set by hand hold in their row alone, and taken back give the first picture again, bit for bit', async () => {
+    const gate = gateOf(experts, new TorchGenerator(5));
+    const stack = experts.map((expert) => entry(expert));
+    const before = await rgb(stack, { mode: 'mole', gate });
+    const { rgb: during, events } = await draw(stack, { mode: 'mole', gate, overrides: { MID: [0.9, null, null] } });
+    expect(during).not.toEqual(before);
+    const { groups } = events.find((event) => event.kind === 'mixture')!;
+    const { gates } = events.find((event) => event.kind === 'step')!;
+    groups.forEach(({ row }, g) => {
+      const values = gates!.conditional![g]!;
+      expect(values.reduce((sum, value) => sum + value, 0)).toBeCloseTo(1, 5);
+      if (row === 'MID') expect(values[0]).toBeCloseTo(0.9, 6);
+      else expect(values[0]).not.toBeCloseTo(0.9, 6);
+    });
+    expect(await rgb(stack, { mode: 'mole', gate })).toEqual(before);
+    expect(await rgb(stack, { mode: 'mole', gate, overrides: { MID: [null, null, null] } })).toEqual(before);
   });
 
   it('survive their file, number by number, and know their experts by hash in any order', async () => {

@@ -4,7 +4,13 @@ import { resolve } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { readSafetensorsHeader, readTensor } from '../../src-main/formats/safetensors.ts';
 import type { Graph, TensorRef } from '../../src-main/graph/ir.ts';
-import { expertInput, expertLayers, gatesOutput, type ExpertGraph } from '../../src-main/mole/expert-layers.ts';
+import {
+  expertInput,
+  expertLayers,
+  gatesOutput,
+  softmaxOutput,
+  type ExpertGraph,
+} from '../../src-main/mole/expert-layers.ts';
 import { factorFeeds, foldPaperGate, type Layers } from '../../src-main/mole/expert-feeds.ts';
 import { gateInput, type GateSpec } from '../../src-main/mole/gate.ts';
 import { gateGroups, type GateGroup, type Granularity } from '../../src-main/mole/groups.ts';
@@ -204,6 +210,74 @@ describe('identities', () => {
     expect(relativeError(await gated(layers, drawn, [0.7, 0.7, 0.7], only), alone)).toBeLessThan(
       moleTolerance.identity,
     );
+  });
+
+  describe.each(['convex', 'free'] as const)('gates set by hand, %s', (amplitude) => {
+    const own: GateSpec = { ...spec, amplitude };
+    const parameters = gateFeeds(groups, own, layers, () => 0);
+    const gains = groups.map((_, g) => Math.exp(parameters[gateInput.logGain]?.data[g] ?? 0));
+
+    /** Output, effective gates and softmax [G][N]; values of null are left to the gates. */
+    async function byHand(values: readonly (number | null)[], mask: readonly number[], strengths = [1, 1, 1]) {
+      const gate = { spec: own, groups, overridable: true };
+      const session = await open(await build('unet', expertLayers({ ...graphOf(modules, gate), softmax: true })));
+      const result = await session.run({
+        ...(await inputs),
+        ...factorFeeds(modules, layers),
+        ...parameters,
+        [expertInput.weights]: row(strengths),
+        [expertInput.masks]: row(mask),
+        [expertInput.free]: row(values.map((value) => (value === null ? 1 : 0))),
+        [expertInput.overrides]: row(values.map((value, i) => (mask[i] === 1 ? (value ?? 0) : 0))),
+      });
+      const rows = (name: string): readonly number[][] => {
+        const { data } = result[name] as FloatTensor;
+        return groups.map((_, g) => [...data.slice(g * 3, g * 3 + 3)]);
+      };
+      const output = (result['out_sample'] as FloatTensor).data;
+      return { output, gates: rows(gatesOutput), softmax: rows(softmaxOutput) };
+    }
+
+    it.each([
+      { values: [null, 0.25, null], mask: [1, 1, 1] },
+      { values: [0.2, null, 0.3], mask: [1, 1, 1] },
+      { values: [null, 1.5, null], mask: [1, 1, 1] },
+      { values: [null, 0.25, null], mask: [1, 1, 0] },
+      { values: [null, 0.25, null], mask: [1, 0, 1] },
+    ])('leave the rest to the others in their proportions: $values under $mask', async ({ values, mask }) => {
+      const { gates, softmax } = await byHand(values, mask);
+      const speaking = mask.reduce((sum, m) => sum + m, 0);
+      gates.forEach((found, g) => {
+        // The formula of mole/gate.ts, number by number.
+        const total = amplitude === 'convex' ? 1 : 1 + ((gains[g]! - 1) * (speaking - 1)) / 2;
+        const set = values.map((value, i) => (value ?? 0) * mask[i]!);
+        const rest = Math.max(0, total - set.reduce((sum, value) => sum + value, 0));
+        const open = softmax[g]!.map((value, i) => (values[i] === null ? value * mask[i]! : 0));
+        const all = open.reduce((sum, value) => sum + value, 0);
+        const wanted = open.map((value, i) => (values[i] === null ? (rest * value) / all : set[i]!));
+        expect(maxDifference(Float32Array.from(found), Float32Array.from(wanted))).toBeLessThan(moleTolerance.gates);
+      });
+    });
+
+    it('are the gates to the last bit where none is set', async () => {
+      const session = await open(await build('unet', expertLayers(graphOf(modules, { spec: own, groups }))));
+      const plain = await session.run({
+        ...(await inputs),
+        ...factorFeeds(modules, layers),
+        ...parameters,
+        [expertInput.weights]: row([0.7, -0.4, 1]),
+        [expertInput.masks]: row([1, 1, 1]),
+      });
+      const { output } = await byHand([null, null, null], [1, 1, 1], [0.7, -0.4, 1]);
+      expect(maxDifference(output, (plain['out_sample'] as FloatTensor).data)).toBe(0);
+    });
+
+    it('of all experts, or of the only one left, are plain weights', async () => {
+      const all = await byHand([0.5, -0.2, 0.9], [1, 1, 1], [1, 2, 1]);
+      expect(relativeError(all.output, await mixed(layers, [0.5, -0.4, 0.9]))).toBeLessThan(moleTolerance.identity);
+      const one = await byHand([null, 0.6, null], [0, 1, 0]);
+      expect(relativeError(one.output, await mixed([layers[1]!], [0.6]))).toBeLessThan(moleTolerance.identity);
+    });
   });
 
   it('experts in another order give the same picture', async () => {
