@@ -199,16 +199,24 @@ export class PromptTools {
       const path = pathOf(tag);
       return path === undefined ? [] : [{ path, ...settingsOf(tag) }];
     });
-    const { experts = [], masks = {}, ...mix } = order.mix ?? {};
+    const { experts = [], masks = {}, overrides = {}, ...mix } = order.mix ?? {};
     const others = experts.filter(({ path }) => !own.some((expert) => expert.path === path));
     if (own.length === 0) return { ...order, prompt: read.prompt };
-    // Masks stand in the order of the rows: they hold where the rows are as they were.
-    const kept = others.length === experts.length ? masks : {};
-    const widened = Object.entries(kept).map(([row, mask]) => [row, [...mask, ...own.map(() => true)]] as const);
+    // Masks and values stand in the order of the rows: they hold where the rows are as they were.
+    const same = others.length === experts.length;
+    const widen = <T>(rows: Readonly<Record<string, readonly T[]>>, value: T): Record<string, T[]> =>
+      Object.fromEntries(
+        Object.entries(same ? rows : {}).map(([row, list]) => [row, [...list, ...own.map(() => value)]]),
+      );
     return {
       ...order,
       prompt: read.prompt,
-      mix: { ...mix, experts: [...others, ...own], masks: Object.fromEntries(widened) },
+      mix: {
+        ...mix,
+        experts: [...others, ...own],
+        masks: widen(masks, true),
+        overrides: widen<number | null>(overrides, null),
+      },
     };
   }
 
@@ -238,8 +246,15 @@ export class PromptTools {
   async #pathsOf(names: readonly string[]): Promise<readonly { readonly asked: string; readonly path: string }[]> {
     const wanted = names.filter((name) => this.#rowCalled(name) === undefined);
     if (wanted.length === 0) return [];
+    const bundled = wanted.flatMap((asked) => {
+      const path = connection.welcome?.bundled.find((file) => stemOf(file) === stemOf(asked));
+      return path === undefined ? [] : [{ asked, path }];
+    });
+    const others = wanted.filter((name) => !bundled.some(({ asked }) => asked === name));
+    if (others.length === 0) return bundled;
     // What cannot be looked for counts as not found, which is said.
-    return connection.request('findExperts', { names: wanted }).catch(() => []);
+    const found = await connection.request('findExperts', { names: others }).catch(() => []);
+    return [...bundled, ...found];
   }
 
   #weigh({ path, adapter }: ExpertRow, tag: TagRow): void {
@@ -251,13 +266,7 @@ export class PromptTools {
 
   /** Names of tags may have a folder before them and an ending. */
   #rowCalled(name: string): ExpertRow | undefined {
-    const stem = name
-      .replaceAll('\\', '/')
-      .split('/')
-      .at(-1)!
-      .replace(/\.safetensors$/i, '')
-      .toLowerCase();
-    return this.#experts.rows.find((row) => row.name.toLowerCase() === stem);
+    return this.#experts.rows.find((row) => stemOf(row.name) === stemOf(name));
   }
 
   #speaking(): readonly ExpertRow[] {
@@ -278,6 +287,10 @@ const settingsOf = ({ weight, schedule, textWeight, blocks }: TagRow) => ({
   textWeight,
   ...(blocks === undefined ? {} : { blocks }),
 });
+
+/** What a file or a tag is called, without folders and ending, in lower case. */
+const stemOf = (name: string): string =>
+  (name.split(/[\\/]/).at(-1) ?? name).replace(/\.safetensors$/i, '').toLowerCase();
 
 /** What stands between the commas of a prompt. */
 const wordsIn = (prompt: string): readonly string[] =>
