@@ -3,6 +3,7 @@
 import type { MixMode } from '../src-main/contract/experts.ts';
 import type { GenerateRequest, SamplerName } from '../src-main/contract/generation.ts';
 import { compareWords } from './words/compare.ts';
+import { heatWords } from './words/heat.ts';
 import { galleryWords } from './words/gallery.ts';
 import { libraryWords } from './words/library.ts';
 import { orderToolsWords } from './words/order-tools.ts';
@@ -183,16 +184,7 @@ export const strings = {
     family: 'Made for',
     kinds: 'Kind',
   },
-  heat: {
-    heading: 'Who spoke where',
-    caption: 'Mean gate of each expert in each block of the UNet, over the steps so far',
-    block: 'Block',
-    cell: (expert: string, row: string, value: string): string => `${expert} in ${row}: ${value}`,
-    muted: (expert: string, row: string): string => `${expert} is silent in ${row}`,
-    hint: 'Press a cell to silence an expert in a block.',
-    reset: 'Let everyone speak',
-    mean: (steps: number): string => `Mean over ${steps} steps.`,
-  },
+  heat: heatWords,
   slider: { number: (label: string): string => `${label}, number` },
   notice: { dismiss: 'Dismiss' },
   dialog: { close: 'Close' },

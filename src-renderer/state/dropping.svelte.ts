@@ -159,7 +159,7 @@ class Dropping {
     await connection.attempt(async () => {
       const recipe = await connection.request('loadRecipe', { path: await file.locate() });
       const { rows, missing } = await rowsOf(recipe);
-      const { gate, mode, masks, switchEvery, np } = recipe;
+      const { gate, mode, masks, overrides, switchEvery, np } = recipe;
       const gateReport =
         gate?.path === undefined
           ? undefined
@@ -168,6 +168,7 @@ class Dropping {
       const refused = studio.experts.restore(rows, complete ? gateReport : undefined, {
         ...(mode === undefined ? {} : { mode }),
         ...(masks === undefined || !complete ? {} : { masks }),
+        ...(overrides === undefined || !complete ? {} : { overrides }),
         ...(switchEvery === undefined ? {} : { switchEvery }),
         ...(np === undefined ? {} : { np }),
       });

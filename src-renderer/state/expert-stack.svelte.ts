@@ -1,4 +1,5 @@
-// The artist's stack: LoRAs with their switches and weights, how they are mixed, the gate, and who is silent in which block.
+// The artist's stack: LoRAs with their switches and weights, how they are mixed, the gate, and who is silent, or as loud as the
+// artist says, in which block.
 import type { ExpertSettings, MixMode, MixRequest, Recipe } from '../../src-main/contract/experts.ts';
 import type { AdapterReport, FileReport, GateReport } from '../../src-main/contract/files.ts';
 import { strings } from '../strings.ts';
@@ -44,8 +45,10 @@ export class ExpertStack {
   #mode = $state<MixMode>('sum');
   /** Names of experts that are silent, by row of the UNet. */
   #silent = $state.raw<Readonly<Record<string, readonly string[]>>>({});
+  /** Gates set by hand, by row of the UNet (BASE is the text encoder) and name of the expert. */
+  #byHand = $state.raw<Readonly<Record<string, Readonly<Record<string, number>>>>>({});
   /** Mixing that has no control of its own. */
-  #further = $state.raw<Omit<Mixing, 'mode' | 'masks'>>({});
+  #further = $state.raw<Omit<Mixing, 'mode' | 'masks' | 'overrides'>>({});
 
   get rows(): readonly ExpertRow[] {
     return this.#rows;
@@ -65,6 +68,8 @@ export class ExpertStack {
   );
 
   readonly hasSilence: boolean = $derived(Object.values(this.#silent).some((names) => names.length > 0));
+
+  readonly hasOverrides: boolean = $derived(Object.values(this.#byHand).some((row) => Object.keys(row).length > 0));
 
   setMode(mode: MixMode): void {
     this.#mode = mode;
@@ -147,11 +152,33 @@ export class ExpertStack {
     this.#silent = {};
   }
 
+  /** What the artist set the gate of an expert in a row to; undefined leaves it to the gate. */
+  overrideOf(row: string, expert: string): number | undefined {
+    return this.#byHand[row]?.[expert];
+  }
+
+  /** Sets the gate of an expert in a row by hand; undefined gives it back to the gate. */
+  override(row: string, expert: string, value: number | undefined): void {
+    const others = Object.entries(this.#byHand[row] ?? {}).filter(([name]) => name !== expert);
+    const set = value === undefined ? [] : [[expert, value] as const];
+    this.#byHand = { ...this.#byHand, [row]: Object.fromEntries([...others, ...set]) };
+  }
+
+  /** Gives the gates of a row, or of all, back. */
+  endOverrides(row?: string): void {
+    this.#byHand = row === undefined ? {} : { ...this.#byHand, [row]: {} };
+  }
+
   /** Puts another stack in the place of this one; returns a sentence for each file that cannot be used. */
-  restore(rows: readonly NamedRow[], gate: FileReport | undefined, { mode, masks, ...further }: Mixing): string[] {
+  restore(
+    rows: readonly NamedRow[],
+    gate: FileReport | undefined,
+    { mode, masks, overrides, ...further }: Mixing,
+  ): string[] {
     this.#rows = [];
     this.#gate = undefined;
     this.#silent = {};
+    this.#byHand = {};
     this.#further = further;
     const refused: string[] = [];
     const kept: NamedRow[] = [];
@@ -170,8 +197,26 @@ export class ExpertStack {
     const usual = gated ? 'mole' : blocked ? 'manual' : 'sum';
     this.#mode = mode === undefined || (mode === 'mole' && !gated) ? usual : mode;
     // Masks stand in the order of all rows, so they mean nothing once one of them is missing.
-    if (refused.length === 0) this.#silent = this.#silentOf(masks ?? {});
+    if (refused.length === 0) {
+      this.#silent = this.#silentOf(masks ?? {});
+      this.#byHand = this.#byHandOf(overrides ?? {});
+    }
     return refused;
+  }
+
+  /** Rows' values by place as values by name. */
+  #byHandOf(overrides: NonNullable<Mixing['overrides']>): Readonly<Record<string, Readonly<Record<string, number>>>> {
+    return Object.fromEntries(
+      Object.entries(overrides).map(([block, values]) => [
+        block,
+        Object.fromEntries(
+          this.#rows.flatMap(({ name }, i) => {
+            const value = values[i];
+            return value === undefined || value === null ? [] : [[name, value] as const];
+          }),
+        ),
+      ]),
+    );
   }
 
   /** Rows' masks as names of those who are silent although they speak elsewhere. */
@@ -196,6 +241,11 @@ export class ExpertStack {
         .filter(([, names]) => names.length > 0)
         .map(([block, names]) => [block, this.#rows.map((row) => speaks(row) && !names.includes(row.name))]),
     );
+    const overrides = Object.fromEntries(
+      Object.entries(this.#byHand)
+        .map(([block, set]) => [block, this.#rows.map(({ name }) => set[name] ?? null)] as const)
+        .filter(([, values]) => values.some((value) => value !== null)),
+    );
     return {
       ...this.#further,
       experts: this.#rows.map(({ path, on, solo, weight, textWeight, blocks, schedule }) => ({
@@ -209,6 +259,7 @@ export class ExpertStack {
       mode: this.#mode,
       ...(this.#gate === undefined || this.#mode !== 'mole' ? {} : { gate: this.#gate.path }),
       ...(Object.keys(masks).length === 0 ? {} : { masks }),
+      ...(Object.keys(overrides).length === 0 ? {} : { overrides }),
     };
   }
 }

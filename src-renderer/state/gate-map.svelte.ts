@@ -1,55 +1,49 @@
-// Who spoke where: the mean over the steps of a job of every gate, by row of the UNet, of the half of the guidance that
-// follows the prompt. Groups of one row are averaged.
+// Who spoke where in the job that was drawn last, as the artist looks at it: over all steps or at one, in one picture of the batch or
+// in all, in either half of the guidance.
 import type { DrawEvent } from '../../src-main/contract/window-drawing.ts';
-
-export interface GateRow {
-  /** IN01, MID, OUT11. */
-  readonly name: string;
-  /** Mean gate per expert, 0..1 for convex gates. */
-  readonly values: readonly number[];
-}
+import {
+  gateRows,
+  hearGates,
+  nothingHeard,
+  wholeView,
+  type GateRow,
+  type GateView,
+  type HeardGates,
+} from './heard-gates.ts';
 
 export class GateMap {
-  #experts = $state.raw<readonly string[]>([]);
-  #rowOfGroup = $state.raw<readonly string[]>([]);
-  /** Sums over steps per group and expert. */
-  #sums = $state.raw<readonly (readonly number[])[]>([]);
-  #count = $state(0);
+  #heard = $state.raw<HeardGates>(nothingHeard);
+  #view = $state.raw<GateView>(wholeView);
 
-  /** Names of the experts, in the order of the gate. */
-  get experts(): readonly string[] {
-    return this.#experts;
+  /** Names of the experts, in the order of the values. */
+  readonly experts: readonly string[] = $derived((this.#heard.mixture?.experts ?? []).map(({ name }) => name));
+
+  /** Whether gates decide; else the values are strengths. */
+  readonly gated: boolean = $derived(this.#heard.steps.some(({ gates }) => gates !== undefined));
+
+  /** Whether the other half of the guidance was heard too: not at CFG 1. */
+  readonly hasHalves: boolean = $derived(this.#heard.steps.some(({ gates }) => gates?.unconditional !== undefined));
+
+  /** Steps and pictures that were heard. */
+  readonly steps: number = $derived(Math.max(0, ...this.#heard.steps.map(({ step }) => step)));
+  readonly pictures: number = $derived(new Set(this.#heard.steps.map(({ picture }) => picture)).size);
+
+  /** Empty while nothing was heard. */
+  readonly rows: readonly GateRow[] = $derived(
+    gateRows(this.#heard, this.hasHalves ? this.#view : { ...this.#view, half: 'conditional' }),
+  );
+
+  get view(): GateView {
+    return this.#view;
   }
 
-  /** Steps that were heard, of all pictures of the job. */
-  get count(): number {
-    return this.#count;
+  look(change: Partial<GateView>): void {
+    this.#view = { ...this.#view, ...change };
   }
-
-  /** Empty while no gate was heard. */
-  readonly rows: readonly GateRow[] = $derived.by(() => {
-    if (this.#count === 0) return [];
-    const names = this.#rowOfGroup.filter((name, g) => this.#rowOfGroup.indexOf(name) === g);
-    return names.map((name) => {
-      const groups = this.#rowOfGroup.flatMap((row, g) => (row === name ? [g] : []));
-      const values = this.#experts.map((_, i) => {
-        const sum = groups.reduce((total, g) => total + (this.#sums[g]?.[i] ?? 0), 0);
-        return sum / groups.length / this.#count;
-      });
-      return { name, values };
-    });
-  });
 
   hear(event: DrawEvent): void {
-    if (event.kind === 'mixture') {
-      this.#experts = event.experts.map(({ name }) => name);
-      this.#rowOfGroup = event.groups.map(({ row }) => row);
-      this.#sums = [];
-      this.#count = 0;
-    }
-    const gates = event.kind === 'step' ? event.gates?.conditional : undefined;
-    if (gates === undefined) return;
-    this.#count++;
-    this.#sums = gates.map((values, g) => values.map((value, i) => value + (this.#sums[g]?.[i] ?? 0)));
+    this.#heard = hearGates(this.#heard, event);
+    // What a new mixture does not have cannot be looked at any more.
+    if (event.kind === 'mixture') this.#view = { ...wholeView, half: this.#view.half };
   }
 }

@@ -173,7 +173,7 @@ class Restoring {
     const gate = files.find(({ kind }) => kind === 'gate')?.report;
     const complete = rows.length === experts.length;
     // Masks and a gate stand for the whole stack.
-    const left = new Set(['experts', 'gate', ...(complete ? [] : ['masks'])]);
+    const left = new Set(['experts', 'gate', ...(complete ? [] : ['masks', 'overrides'])]);
     const mixing: Mixing = Object.fromEntries(Object.entries(mix ?? {}).filter(([name]) => !left.has(name)));
     return studio.experts.restore(rows, complete ? gate : undefined, mixing);
   }
@@ -293,8 +293,8 @@ function isIt({ path, hashes }: FileReport, { name, hash }: Pick<WantedFile, 'na
 }
 
 /** How a mix is mixed, without its files. */
-function mixingOf({ mode, masks, switchEvery, np }: MixRequest): Mixing {
-  return present({ mode, masks, switchEvery, np });
+function mixingOf({ mode, masks, overrides, switchEvery, np }: MixRequest): Mixing {
+  return present({ mode, masks, overrides, switchEvery, np });
 }
 
 /** Without undefined fields. */
