@@ -6,6 +6,7 @@ import {
   pictureFormats,
   samplerNames,
   scheduleNames,
+  type FinishedPicture,
   type GenerateRequest,
   type GenerateResult,
   type PictureFormat,
@@ -17,6 +18,7 @@ import type { Command } from './command.ts';
 import { expertFlags, expertNotes, mixFlagName, mixOf } from './expert-flags.ts';
 import { GateMap } from './gate-map.ts';
 import { showTime } from './progress.ts';
+import { requestsOf, templateFlags, templateNotes } from './prompt-templates.ts';
 
 /** Fields of the request by the flag that sets them, for messages. */
 const flagOfField: Readonly<Record<string, string>> = {
@@ -39,8 +41,12 @@ export const generateCommand: Command = {
   name: 'generate',
   summary: 'Draws pictures from a prompt.',
   flags: {
-    prompt: { type: 'string', help: 'what to draw; (word:1.2) emphasises, BREAK starts a new chunk' },
+    prompt: {
+      type: 'string',
+      help: 'what to draw; (word:1.2) emphasises, BREAK starts a new chunk, {a|b} is one of both',
+    },
     negative: { type: 'string', help: 'what to keep out of the picture' },
+    ...templateFlags,
     model: {
       type: 'string',
       value: 'PATH',
@@ -90,7 +96,7 @@ export const generateCommand: Command = {
     },
     'no-metadata': { type: 'boolean', help: 'write no prompt and no settings into the file' },
   },
-  notes: expertNotes,
+  notes: [...templateNotes, ...expertNotes],
   examples: [
     'atelier generate --prompt "a red apple, noto style"',
     'atelier generate --model ~/models/v1-5.safetensors --prompt "a lighthouse" --seed 42 --steps 30 --batch 4 --out pictures',
@@ -101,14 +107,20 @@ export const generateCommand: Command = {
     const request = generateRequestOf(args);
     checkParams('generate', request, flagName);
     const gates = new GateMap();
-    const { pictures, last } = await generateWithRetry(client, withSeed(request), {
-      signal,
-      onEvent: (event) => {
-        terminal.event(event);
-        gates.event(event);
-        if (event.kind === 'picture') terminal.print(event.picture.path);
-      },
-    });
+    const pictures: FinishedPicture[] = [];
+    let last: GenerateResult | undefined;
+    for (const one of await requestsOf(request, args)) {
+      const drawn = await generateWithRetry(client, withSeed(one), {
+        signal,
+        onEvent: (event) => {
+          terminal.event(event);
+          gates.event(event);
+          if (event.kind === 'picture') terminal.print(event.picture.path);
+        },
+      });
+      pictures.push(...drawn.pictures);
+      last = drawn.last ?? last;
+    }
     gates.lines().forEach((line) => {
       terminal.note(line);
     });
