@@ -56,6 +56,9 @@ interface Pending {
 /** Address of a finished picture, for an img element. */
 export const pictureAddress = (id: string): string => `pictures/${id}`;
 
+/** Address of a small picture, of a LoRA's card or in the gallery. */
+export const thumbnailAddress = (id: string): string => `thumbnails/${id}`;
+
 export class Bridge {
   readonly #line: Line;
   readonly #pending: Map<number, Pending>;

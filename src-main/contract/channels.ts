@@ -94,13 +94,19 @@ export const methodSchemas = {
     output: z.string().min(1),
   }),
   devices: z.strictObject({ refresh: z.boolean().default(false) }),
-  /** One picture with all the given ones in rows, each over its label; never overwrites. */
+  /**
+   * One picture with all the given ones in rows, each over its label; never overwrites. A cell without a path stays empty. The
+   * sheet tells the settings of its first picture, and what its columns and rows are.
+   */
   sheet: z.strictObject({
     pictures: z
-      .array(z.strictObject({ path: z.string().min(1), label: z.string().max(200) }))
+      .array(z.strictObject({ path: z.string().min(1).optional(), label: z.string().max(200) }))
       .min(1)
-      .max(256),
-    columns: z.number().int().min(1).max(32).default(4),
+      .max(1024),
+    columns: z.number().int().min(1).max(100).default(4),
+    columnLabels: z.array(z.string().max(200)).max(100).default([]),
+    rowLabels: z.array(z.string().max(200)).max(100).default([]),
+    title: z.string().max(500).default(''),
     output: z.string().min(1),
   }),
   /** Writes a picture, or the picture of a LoRA, small as WebP; replaces what lies at `output`. */

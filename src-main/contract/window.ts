@@ -11,6 +11,7 @@ import {
   type DrawingNews,
   type WindowJob,
 } from './window-drawing.ts';
+import { compareMethodSchemas, type CompareMethods } from './window-compare.ts';
 import { diagnosticsMethodSchemas, type DiagnosticsMethods } from './window-diagnostics.ts';
 import { droppingMethodSchemas, type DroppingMethods } from './window-dropping.ts';
 import { galleryMethodSchemas, type GalleryMethods, type GalleryNews } from './window-gallery.ts';
@@ -37,6 +38,7 @@ const questionSchemas = {
 export const windowMethodSchemas = {
   ...questionSchemas,
   ...drawingMethodSchemas,
+  ...compareMethodSchemas,
   ...diagnosticsMethodSchemas,
   ...droppingMethodSchemas,
   ...galleryMethodSchemas,
@@ -90,6 +92,7 @@ export interface WindowMethods
   extends
     QuestionMethods,
     DrawingMethods,
+    CompareMethods,
     DiagnosticsMethods,
     DroppingMethods,
     GalleryMethods,

@@ -11,6 +11,7 @@ import {
   type WindowMethodName,
   type WindowMethods,
 } from '../contract/window.ts';
+import { CompareDesk } from './compare-desk.ts';
 import type { Desk, DeskSurroundings, Handlers, HostOptions } from './desk.ts';
 import { DiagnosticsDesk } from './diagnostics-desk.ts';
 import { DrawingDesk } from './drawing-desk.ts';
@@ -75,6 +76,7 @@ export class WindowHost {
     const training = await TrainingDesk.open(surroundings);
     const diagnostics = new DiagnosticsDesk(surroundings, log, () => drawing.welcome().jobs.map(({ state }) => state));
     const dropping = new DroppingDesk(surroundings);
+    const compare = new CompareDesk(surroundings, () => void gallery.scan());
     const prompts = new PromptDesk(surroundings);
     const settings = new SettingsDesk(surroundings, settingsFile);
     const handlers: Handlers<WindowMethodName> = {
@@ -86,6 +88,7 @@ export class WindowHost {
       devices: (params) => client.request('devices', params),
       tokenCount: (params) => client.request('tokenCount', params),
       ...drawing.handlers,
+      ...compare.handlers,
       ...diagnostics.handlers,
       ...dropping.handlers,
       ...prompts.handlers,
