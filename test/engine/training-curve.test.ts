@@ -160,7 +160,11 @@ describe('gate training walks as the literal mixture under torch.optim does', ()
     const learner = new GateLearner(opened, experts, wanted, images, { textGates: wanted.textGates });
     session = new TrainingSession(opened, learner.networks(), { balance: wanted.balance, tokens });
     const schedule = trainingSchedule(opened.checkpoint.scheduler);
-    const end = await walked(name, learner.start(), async (parameters, random) => {
+    // Their walk starts at gains of 1, ours at the plain sum.
+    const start = Object.fromEntries(
+      Object.entries(learner.start()).map(([key, values]) => [key, key.endsWith('log_gain') ? values.fill(0) : values]),
+    );
+    const end = await walked(name, start, async (parameters, random) => {
       const batch = drawBatch(images, schedule, random, batchOptions(wanted));
       return learner.collect(await session!.lossAndGradient(batch, learner.feeds(parameters)));
     });
