@@ -17,11 +17,19 @@ import { DiagnosticsDesk } from './diagnostics-desk.ts';
 import { DrawingDesk } from './drawing-desk.ts';
 import { DroppingDesk } from './dropping-desk.ts';
 import { EventLog, type Note } from './event-log.ts';
+import { GalleryDesk } from './gallery-desk.ts';
+import { LibraryDesk } from './library-desk.ts';
 import { PictureShelf } from './picture-shelf.ts';
 import { PromptDesk } from './prompt-desk.ts';
 import { SettingsDesk } from './settings-desk.ts';
 import { SettingsFile } from './settings-file.ts';
+import { ThumbnailShelf } from './thumbnail-shelf.ts';
 import { TrainingDesk } from './training-desk.ts';
+
+/** Pixels of the longer side. */
+const thumbnailSide = 320;
+/** Milliseconds without a request after which the engine that reads files is ended. */
+const filesRestMs = 60_000;
 
 const methodNames = Object.keys(windowMethodSchemas) as [WindowMethodName, ...WindowMethodName[]];
 const toHostSchema = z.strictObject({
@@ -58,7 +66,14 @@ export class WindowHost {
    * folder.
    */
   static async open(options: HostOptions): Promise<WindowHost> {
-    const shelf = new PictureShelf();
+    const { client, model } = options;
+    // Files are read and small pictures drawn beside the drawing, whose engine is deaf while it computes a step.
+    const files = client.another({ idleMs: filesRestMs });
+    const thumbnails = new ThumbnailShelf(join(options.stateFolder, 'thumbnails'), async (path, output) => {
+      const { drawn } = await files.request('thumbnail', { path, output, side: thumbnailSide });
+      return drawn;
+    });
+    const shelf = new PictureShelf(thumbnails);
     const windows = new Set<(message: FromHost) => void>();
     // Nothing is noted before the folder is ours.
     let note: Note = () => undefined;
@@ -67,12 +82,17 @@ export class WindowHost {
       for (const send of [...windows]) send({ kind: 'news', news });
     };
     const surroundings: DeskSurroundings = { options, shelf, tell };
-    const { client, model } = options;
     const settingsFile = await SettingsFile.open(options.stateFolder);
-    const drawing = await DrawingDesk.open(surroundings, settingsFile);
+    let gallery: GalleryDesk | undefined = undefined as GalleryDesk | undefined;
+    const drawing = await DrawingDesk.open(surroundings, settingsFile, (picture, request) => {
+      // One that is finished before the gallery is open is found in its folder.
+      gallery?.record(picture, request);
+    });
     const log = await EventLog.open(join(options.stateFolder, 'logs'));
     note = log.note;
     note('info', 'opened', { version: options.version, place: options.place });
+    gallery = await GalleryDesk.open(surroundings, files);
+    const library = await LibraryDesk.open(surroundings, files);
     const training = await TrainingDesk.open(surroundings);
     const diagnostics = new DiagnosticsDesk(surroundings, log, () => drawing.welcome().jobs.map(({ state }) => state));
     const dropping = new DroppingDesk(surroundings);
@@ -91,11 +111,19 @@ export class WindowHost {
       ...compare.handlers,
       ...diagnostics.handlers,
       ...dropping.handlers,
+      ...gallery.handlers,
+      ...library.handlers,
       ...prompts.handlers,
       ...settings.handlers,
       ...training.handlers,
     };
-    return new WindowHost(shelf, windows, handlers, [diagnostics, drawing, training, prompts, settings], note);
+    return new WindowHost(
+      shelf,
+      windows,
+      handlers,
+      [diagnostics, gallery, library, drawing, training, prompts, settings],
+      note,
+    );
   }
 
   /** Carries all news to a window through `send`, from now on; returns how to stop that. */
