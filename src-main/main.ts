@@ -6,6 +6,7 @@ import packageJson from '../package.json' with { type: 'json' };
 import { EngineClient } from './client/engine-client.ts';
 import { answerAddress, declareAddress } from './desktop/address.ts';
 import { openAppWindow } from './desktop/app-window.ts';
+import { desktopServices } from './desktop/desktop-services.ts';
 import { utilityEngine } from './desktop/engine-process.ts';
 import { lockDown } from './desktop/lock-down.ts';
 import { setMenu } from './desktop/menu.ts';
@@ -36,6 +37,7 @@ async function start(): Promise<void> {
       place: 'desktop',
       model: bundledModelPath(),
       bundled: bundledExpertPaths(),
+      desktop: desktopServices(),
     }),
   );
   let shelf = new PictureShelf();
