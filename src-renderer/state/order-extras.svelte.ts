@@ -1,5 +1,5 @@
 // What an order may say beyond the plain form: the picture it starts from, a variation of the seed, and finer settings that a
-// restored picture brings along. Kept while the window is open.
+// restored picture brings along. The finer settings are kept between sessions, the others while the window is open.
 import type { PictureSettings } from '../../src-main/contract/pictures.ts';
 import type { DrawOrder } from '../../src-main/contract/window-drawing.ts';
 
@@ -28,9 +28,10 @@ export interface ExtraFields {
 
 const usualStrength = 0.6;
 const nothing: ExtraFields = { start: undefined, variation: undefined, finer: {} };
+const key = 'mole-atelier-finer-v1';
 
 export class OrderExtras {
-  #fields = $state.raw<ExtraFields>(nothing);
+  #fields = $state.raw<ExtraFields>({ ...nothing, finer: storedFiner() });
 
   get fields(): ExtraFields {
     return this.#fields;
@@ -38,6 +39,7 @@ export class OrderExtras {
 
   set(change: Partial<ExtraFields>): void {
     this.#fields = { ...this.#fields, ...change };
+    if (change.finer !== undefined) localStorage.setItem(key, JSON.stringify(change.finer));
   }
 
   /** Starts from a picture, with the strength of the one before it. */
@@ -77,4 +79,22 @@ export function finerOf({
     ...(cfgRescale === undefined || cfgRescale === 0 ? {} : { cfgRescale }),
     ...(prediction === undefined ? {} : { prediction }),
   };
+}
+
+/** The finer settings of the last session; what is missing or out of its bounds takes its usual value. */
+function storedFiner(): FinerSettings {
+  try {
+    const value: unknown = JSON.parse(localStorage.getItem(key) ?? '{}');
+    if (typeof value !== 'object' || value === null) return {};
+    const { clipSkip, cfgRescale, prediction } = value as Readonly<Record<string, unknown>>;
+    const within = (number: unknown, least: number, most: number): number | undefined =>
+      typeof number === 'number' && number >= least && number <= most ? number : undefined;
+    return finerOf({
+      clipSkip: within(clipSkip, 1, 12),
+      cfgRescale: within(cfgRescale, 0, 1),
+      prediction: prediction === 'epsilon' || prediction === 'v_prediction' ? prediction : undefined,
+    });
+  } catch {
+    return {};
+  }
 }

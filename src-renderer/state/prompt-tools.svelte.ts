@@ -61,12 +61,12 @@ export class PromptTools {
 
   /** Words that wake the experts of the stack, without those that are silent. */
   readonly triggers: readonly TriggerWord[] = $derived.by(() => {
-    const words = wordsIn(this.#order.fields.prompt);
+    const { prompt } = this.#order.fields;
     const all = this.#speaking().flatMap(({ name, adapter }) =>
       adapter.triggerWords.slice(0, wordsOfExpert).map((word) => ({
         word,
         expert: name,
-        used: words.some((other) => other.toLowerCase() === word.toLowerCase()),
+        used: wherever(word).test(prompt),
       })),
     );
     return all.filter(({ word }, i) => all.findIndex((other) => other.word === word) === i);
@@ -75,9 +75,13 @@ export class PromptTools {
   /** The prompt with `word`, or without it when it is there. */
   toggled(word: string): string {
     const { prompt } = this.#order.fields;
-    const parts = wordsIn(prompt);
-    const others = parts.filter((other) => other.toLowerCase() !== word.toLowerCase());
-    if (others.length < parts.length) return others.join(', ');
+    if (wherever(word).test(prompt)) {
+      return prompt
+        .replace(wherever(word), '')
+        .replace(/ {2,}/g, ' ')
+        .replace(/ +,/g, ',')
+        .replace(/(,\s*)+(?=,)|^[\s,]+|[\s,]+$/g, '');
+    }
     const before = prompt.trimEnd().replace(/,$/, '');
     return before === '' ? word : `${before}, ${word}`;
   }
@@ -292,9 +296,9 @@ const settingsOf = ({ weight, schedule, textWeight, blocks }: TagRow) => ({
 const stemOf = (name: string): string =>
   (name.split(/[\\/]/).at(-1) ?? name).replace(/\.safetensors$/i, '').toLowerCase();
 
-/** What stands between the commas of a prompt. */
-const wordsIn = (prompt: string): readonly string[] =>
-  prompt
-    .split(',')
-    .map((part) => part.trim())
-    .filter((part) => part !== '');
+/** `word` as a whole in any case, with the bracket that weighs it alone. */
+function wherever(word: string): RegExp {
+  const literal = word.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&');
+  const alone = `(?<![\\p{L}\\p{N}_])${literal}(?![\\p{L}\\p{N}_])`;
+  return new RegExp(`\\(\\s*${alone}\\s*(?::\\s*[\\d.]+\\s*)?\\)|${alone}`, 'giu');
+}
