@@ -19,9 +19,16 @@ export interface ServedApp {
   readonly stop: () => Promise<number | null>;
 }
 
-/** Starts it on a free port, with a folder of its own and further `flags`; rejects with what it said when it ends instead. */
-export async function serveApp(flags: readonly string[] = []): Promise<ServedApp> {
+/**
+ * Starts it on a free port, with a folder of its own, into which `prepare` puts what is to be there, and further `flags`; rejects
+ * with what it said when it ends instead.
+ */
+export async function serveApp(
+  flags: readonly string[] = [],
+  prepare?: (folder: string) => Promise<void>,
+): Promise<ServedApp> {
   const folder = mkdtempSync(join(tmpdir(), 'atelier-serve-'));
+  await prepare?.(folder);
   const child = spawn(process.execPath, [atelier, 'serve', '--port', '0', '--out', folder, '--json', ...flags], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
