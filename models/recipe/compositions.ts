@@ -24,6 +24,7 @@ const { values } = parseArgs({
     data: { type: 'string', default: join(here, 'data/128') },
     truth: { type: 'string', default: resolve(here, '../../test/bench/compose/truth') },
     lessons: { type: 'string', default: resolve(here, '../../assets/experts/compositions') },
+    crossed: { type: 'string', default: resolve(here, '../../test/bench/compose/crossed') },
     alone: { type: 'string', default: resolve(here, '../../test/bench/compose/alone') },
     experts: { type: 'string', default: join(here, 'data/experts') },
   },
@@ -56,7 +57,8 @@ async function truths(subject: string, styles: string[]): Promise<{ name: string
 }
 
 const judged = [pairs.validation, pairs.test].flatMap((half) => [...half.pairs, ...half.triples]);
-for (const folder of [values.truth, values.lessons, values.alone]) rmSync(folder, { recursive: true, force: true });
+for (const folder of [values.truth, values.lessons, values.alone, values.crossed])
+  rmSync(folder, { recursive: true, force: true });
 for (const [subject, ...styles] of judged) {
   const folder = join(values.truth, [subject, ...styles].join('-'));
   mkdirSync(folder, { recursive: true });
@@ -66,8 +68,13 @@ for (const [subject, ...styles] of judged) {
 const perLesson = 4;
 
 /** Writes a lesson into its folder: drawings and captions, as often as every other. */
-function teach(name: string, found: { name: string; png: Buffer; said: string }[], styles: string[]): void {
-  const folder = join(values.lessons, name);
+function teach(
+  name: string,
+  found: { name: string; png: Buffer; said: string }[],
+  styles: string[],
+  into = values.lessons,
+): void {
+  const folder = join(into, name);
   mkdirSync(folder, { recursive: true });
   for (let i = 0; i < perLesson; i++) {
     const { name: set, png, said } = found[i % found.length]!;
@@ -84,6 +91,13 @@ for (const subject of pairs.taught) {
   const lessons = [...taughtStyles.map((style) => [style]), ...doubles.map((both) => both.split(' '))];
   for (const styles of lessons.filter((one) => !one.includes(pairs.unseenStyle))) {
     teach([subject, ...styles].join('-'), await truths(subject, styles), styles);
+  }
+}
+// What gates that are crossed over are taught: the judged subjects themselves, for gates that others are judged by.
+for (const subject of pairs.subjects) {
+  for (const style of taughtStyles) {
+    const found = await truths(subject, [style]);
+    if (found.length > 0) teach(`${subject}-${style}`, found, [style], values.crossed);
   }
 }
 // Two styles at once, of subjects that the base model knows.

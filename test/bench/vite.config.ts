@@ -16,8 +16,9 @@ export default defineConfig({
         measure: resolve(here, 'measure.ts'),
         'measure-experts': resolve(here, 'measure-experts.ts'),
         'measure-gradient': resolve(here, 'measure-gradient.ts'),
+        compose: resolve(here, 'compose/run.ts'),
       },
-      output: { entryFileNames: '[name].js' },
+      output: { entryFileNames: '[name].js', chunkFileNames: '[name].js' },
     },
   },
 });

@@ -1,0 +1,111 @@
+// The paper's ablations (arXiv:2404.13628, Tables 7 and 9) as tables of our own, from the rows of the validation half.
+import type { Ablation, Row } from './rows.ts';
+import { difference, mean, summary, type Score } from './score.ts';
+import { pairs } from './compositions.ts';
+
+/** Rows that differ in one thing, and what differs. */
+const compared: readonly { readonly what: string; readonly rows: readonly (readonly [string, string])[] }[] = [
+  {
+    what: 'Granularity (free, timestep)',
+    rows: [
+      ['mole-matrix-time', 'm: a gate for every matrix'],
+      ['mole-layer-time', 'l: for every attention and feed-forward'],
+      ['mole-block-time', 'b: for every block'],
+      ['mole-network-time', 'n: one for all'],
+    ],
+  },
+  {
+    what: 'Amplitude and balance loss (block, no timestep)',
+    rows: [
+      ['mole-block', 'free, no balance loss'],
+      ['mole-block-balance', 'free, balance loss 0.5'],
+      ['mole-block-convex', 'convex, no balance loss'],
+    ],
+  },
+  {
+    what: 'What a gate reads',
+    rows: [
+      ['mole-block', 'the experts'],
+      ['mole-block-time', 'the experts and the timestep'],
+      ['mole-steps', 'the timestep alone'],
+      ['mole-paper', "the experts, in the paper's form (convex, balance loss)"],
+    ],
+  },
+  {
+    what: 'What a gate is taught with',
+    rows: [
+      ['mole-block', 'both concepts in one drawing, other subjects'],
+      ['mole-alone', 'drawings of each expert alone'],
+      ['mole-alone-convex', 'the same, convex with balance loss: nearest to the paper'],
+    ],
+  },
+  {
+    what: 'How long',
+    rows: [
+      ['mole-block-time', '300 updates'],
+      ['mole-long', '900 updates'],
+      ['mole-decay', '480 updates at twice the rate, falling'],
+    ],
+  },
+];
+
+const onPairs = (scores: readonly Score[]): readonly Score[] => scores.filter((s) => s.composition.styles.length === 1);
+
+export function ablations(rows: readonly Row[], chosen: string): readonly Ablation[] {
+  const byId = new Map(rows.map((row) => [row.id, row]));
+  const lines = compared.flatMap(({ what, rows: own }) =>
+    own.flatMap(([id, label]) => {
+      const scores = onPairs(byId.get(id)?.scores.validation ?? []);
+      if (scores.length === 0) return [`| ${what} | ${label} | not measured | | | |`];
+      const { harmonic, both, top1, styled, pictures } = summary(scores);
+      const share = (x: number): string => `${(x * 100).toFixed(0)} %`;
+      return [
+        `| ${what} | ${label} | ${harmonic.toFixed(3)} | ${share(both)} | ${share(top1)} | ${share(styled)} | ${pictures} |`,
+      ];
+    }),
+  );
+  const table = [
+    '| what | form | score | both found | subject | style | pictures |',
+    '|---|---|---|---|---|---|---|',
+    ...lines,
+  ].join('\n');
+  return [
+    {
+      title: 'Ablations, validation half, at strengths of 1',
+      text: `${table}
+
+The paper's order of granularities (its Table 9): l and b alike and best, then m and n. With two pictures per composition, differences
+below about 0.08 are noise.`,
+    },
+    { title: 'Transfer', text: transfer(byId.get(chosen), rows) },
+  ];
+}
+
+/** The chosen gate on the style that no gate has met, beside the others. */
+function transfer(chosen: Row | undefined, rows: readonly Row[]): string {
+  const scores = onPairs(chosen?.scores.test ?? []);
+  const [unseen, known] = [true, false].map((dusk) =>
+    scores.filter(({ composition }) => composition.styles.includes(pairs.unseenStyle) === dusk),
+  );
+  if (unseen === undefined || known === undefined || unseen.length === 0 || known.length === 0) return 'Not measured.';
+  const rival = rows
+    .filter(({ kind, scores: own }) => kind === 'training-free' && own.test.length > 0)
+    .map(({ label, scores: own }) => ({ label, own: onPairs(own.test) }));
+  const best = (dusk: boolean) =>
+    rival
+      .map(({ label, own }) => ({
+        label,
+        own: own.filter(({ composition }) => composition.styles.includes(pairs.unseenStyle) === dusk),
+      }))
+      .sort((a, b) => mean(b.own.map((s) => s.harmonic)) - mean(a.own.map((s) => s.harmonic)))[0]!;
+  const line = (name: string, own: readonly Score[], dusk: boolean): string => {
+    const { label, own: other } = best(dusk);
+    const { mean: gap, low, high } = difference(own, other, (s) => s.harmonic);
+    return `- ${name}: ${mean(own.map((s) => s.harmonic)).toFixed(3)}, ${label} (the best without training there) ${mean(other.map((s) => s.harmonic)).toFixed(3)}, difference ${gap.toFixed(3)} [${low.toFixed(3)}, ${high.toFixed(3)}].`;
+  };
+  return `No judged subject has taught any gate: every row of MoLE above is a gate on LoRAs that it has never met, except for the styles. The
+style \`${pairs.unseenStyle}\` was in no lesson either. On the test pairs:
+
+${line('styles of the lessons, new subjects', known, false)}
+${line(`\`${pairs.unseenStyle}\`, both new`, unseen, true)}`;
+}

@@ -1,0 +1,59 @@
+// What is asked of every method: a subject in one style or two that no expert has seen together, with the true drawings.
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { root } from '../programs.ts';
+
+export type Half = 'validation' | 'test';
+
+export interface Composition {
+  /** `fox-ink`, `penguin-ink-pixel`. */
+  readonly name: string;
+  readonly half: Half;
+  readonly subject: string;
+  readonly styles: readonly string[];
+  readonly prompt: string;
+  /** Files of true drawings. */
+  readonly truth: readonly string[];
+}
+
+interface Pairs {
+  readonly styles: readonly string[];
+  readonly subjects: readonly string[];
+  readonly taught: readonly string[];
+  readonly unseenStyle: string;
+  readonly folds: readonly (readonly string[])[];
+  readonly validation: Halves;
+  readonly test: Halves;
+  readonly seeds: readonly number[];
+}
+interface Halves {
+  readonly pairs: readonly (readonly string[])[];
+  readonly triples: readonly (readonly string[])[];
+}
+
+export const folder = join(root, 'test/bench/compose');
+export const pairs = JSON.parse(readFileSync(join(folder, 'pairs.json'), 'utf8')) as Pairs;
+
+/** The prompt that asks for a subject in styles, in the captions' words. */
+export function promptFor(subject: string, styles: readonly string[]): string {
+  const article = /^[aeiou]/.test(subject) ? 'an' : 'a';
+  return [`${article} ${subject}`, ...styles.map((style) => `${style} style`)].join(', ');
+}
+
+/** All compositions of both halves, pairs before triples. */
+export function compositions(): readonly Composition[] {
+  return (['validation', 'test'] as const).flatMap((half) =>
+    [...pairs[half].pairs, ...pairs[half].triples].map(([subject, ...styles]): Composition => {
+      const name = [subject, ...styles].join('-');
+      const own = join(folder, 'truth', name);
+      const truth = existsSync(own)
+        ? readdirSync(own)
+            .sort()
+            .map((file) => join(own, file))
+        : [];
+      if (truth.length === 0)
+        throw new Error(`${own} holds no true drawing: make them with models/recipe/compositions.ts.`);
+      return { name, half, subject: subject!, styles, prompt: promptFor(subject!, styles), truth };
+    }),
+  );
+}

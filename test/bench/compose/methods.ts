@@ -1,0 +1,122 @@
+// Every way of mixing that the composition benchmark compares, as a mixture per composition. Each method sees the same experts, prompt,
+// seeds, sampler and steps.
+import { join } from 'node:path';
+import { mixSchema, type MixMode } from '../../../src-main/contract/experts.ts';
+import { buildMixture, ExpertStore } from '../../../src-main/engine/expert-stack.ts';
+import type { LoadedModel } from '../../../src-main/engine/loaded-model.ts';
+import { Mixture, noExperts, plainEntry } from '../../../src-main/engine/mixture.ts';
+import type { Expert } from '../../../src-main/mole/expert.ts';
+import type { TrainedGate } from '../../../src-main/mole/trained-gate.ts';
+import { root } from '../programs.ts';
+import type { Composition } from './compositions.ts';
+
+export interface Training {
+  readonly seconds: number;
+  readonly parameters: number;
+}
+
+export interface Method {
+  /** Folder of its pictures; changes with whatever changes them. */
+  readonly id: string;
+  readonly label: string;
+  /** Groups rows of the report. */
+  readonly kind: 'alone' | 'training-free' | 'tuned' | 'mole';
+  readonly mixture: (bench: Bench, composition: Composition) => Promise<Mixture>;
+  /** Of a gate that was trained: for how long, and how large it is. */
+  readonly trained?: () => Training | undefined;
+}
+
+export const expertFile = (name: string): string => join(root, 'assets/experts', `${name}.safetensors`);
+
+/** The opened model and the experts, read once. */
+export class Bench {
+  readonly model: LoadedModel;
+  readonly store = new ExpertStore();
+
+  constructor(model: LoadedModel) {
+    this.model = model;
+  }
+
+  async expert(name: string): Promise<Expert> {
+    return (await this.store.load(expertFile(name), this.model.checkpoint)).expert;
+  }
+
+  /** Subject first, then the styles. */
+  experts({ subject, styles }: Composition): Promise<readonly Expert[]> {
+    return Promise.all([subject, ...styles].map((name) => this.expert(name)));
+  }
+
+  /** A mixture as the command line builds it. */
+  mix(
+    composition: Composition,
+    names: readonly string[],
+    mode: MixMode,
+    weights: readonly number[] = [],
+  ): Promise<Mixture> {
+    const experts = names.map((name, i) => ({ path: expertFile(name), weight: weights[i] ?? 1 }));
+    const mix = { ...mixSchema.parse({ experts, mode }), mode };
+    const context = { signal: new AbortController().signal, warn: () => undefined, prompt: composition.prompt };
+    return buildMixture(mix, this.model, this.store, context);
+  }
+}
+
+const subjectFirst = ({ subject, styles }: Composition): readonly string[] => [subject, ...styles];
+const styleFirst = ({ subject, styles }: Composition): readonly string[] => [...styles, subject];
+
+const closed = (id: MixMode, label: string, order = subjectFirst): Method => ({
+  id,
+  label,
+  kind: 'training-free',
+  mixture: (bench, composition) => bench.mix(composition, order(composition), id),
+});
+
+/** Weights of the subject and of each style. */
+export const weighted = (id: string, label: string, subject: number, style: number): Method => ({
+  id,
+  label,
+  kind: 'tuned',
+  mixture: (bench, composition) =>
+    bench.mix(composition, subjectFirst(composition), 'sum', [subject, ...composition.styles.map(() => style)]),
+});
+
+/** What needs no training. */
+export const plainMethods: readonly Method[] = [
+  { id: 'none', label: 'no LoRA', kind: 'alone', mixture: () => Promise.resolve(noExperts) },
+  {
+    id: 'subject',
+    label: 'subject LoRA alone',
+    kind: 'alone',
+    mixture: (bench, composition) => bench.mix(composition, [composition.subject], 'sum'),
+  },
+  {
+    id: 'style',
+    label: 'style LoRA alone',
+    kind: 'alone',
+    mixture: (bench, composition) => bench.mix(composition, composition.styles, 'sum'),
+  },
+  closed('sum', 'sum at 1'),
+  closed('normalised', 'normalised sum'),
+  closed('switch', 'LoRA Switch'),
+  closed('composite', 'LoRA Composite'),
+  closed('ssr', 'SSR-Merge'),
+  closed('np', 'NP-LoRA', styleFirst),
+];
+
+/** A gate whose experts are roles: the subject first, then the styles. */
+export const gated = (
+  id: string,
+  label: string,
+  gateFor: (composition: Composition) => Promise<TrainedGate>,
+  trained?: Method['trained'],
+  { subject = 1, style = 1 }: { readonly subject?: number; readonly style?: number } = {},
+): Method => ({
+  id,
+  label,
+  kind: 'mole',
+  ...(trained === undefined ? {} : { trained }),
+  async mixture(bench, composition) {
+    const experts = await bench.experts(composition);
+    const entries = experts.map((expert, i) => plainEntry(expert, i === 0 ? subject : style));
+    return new Mixture(entries, { mode: 'mole', gate: await gateFor(composition) });
+  },
+});
