@@ -231,7 +231,6 @@ export class LibraryDesk implements Desk<keyof LibraryMethods> {
   #cardOf(file: PlacedFile): LibraryCard {
     const facts = this.#index.factsOf(file);
     const reason = this.#index.reasonOf(file);
-    const { picture = false, ...shown } = facts ?? {};
     const mark = this.#markOf(file);
     const { thumbnails } = this.#surroundings.shelf;
     return {
@@ -246,10 +245,12 @@ export class LibraryDesk implements Desk<keyof LibraryMethods> {
       algorithms: [],
       triggerWords: [],
       ownTags: [],
-      ...shown,
+      ...facts?.shown,
       fits: reason === undefined,
       ...(reason === undefined ? {} : { reason }),
-      ...(picture && thumbnails !== undefined ? { thumbnail: thumbnails.put(file.path, file.stamp) } : {}),
+      ...(facts?.picture === true && thumbnails !== undefined
+        ? { thumbnail: thumbnails.put(file.path, file.stamp) }
+        : {}),
       favourite: mark?.favourite ?? unmarked.favourite,
       tags: mark?.tags ?? unmarked.tags,
       notes: mark?.notes ?? unmarked.notes,
@@ -300,6 +301,8 @@ export class LibraryDesk implements Desk<keyof LibraryMethods> {
           const read = await this.#index.readHashes(file).catch(() => undefined);
           if (read === undefined || this.#marks.of(read.autoV3) === undefined) continue;
           this.#changed.add(file.path);
+          const { path, name, bytes } = file;
+          await this.#marks.set(read.autoV3, { ...this.#marks.of(read.autoV3)!, path, name, bytes });
           if (read.autoV3 === hash) break;
         }
       }

@@ -3,15 +3,19 @@
 import type { FileReport } from '../contract/files.ts';
 import type { LibraryCard } from '../contract/window-library.ts';
 
-export type CardFacts = Pick<
+/** The part of a card that the file itself says. */
+type ShownFacts = Pick<
   LibraryCard,
   'kind' | 'summary' | 'base' | 'algorithms' | 'ranks' | 'title' | 'author' | 'description' | 'triggerWords' | 'ownTags'
-> & {
+>;
+
+export interface CardFacts {
+  readonly shown: ShownFacts;
   /** Whether it has a picture. */
   readonly picture: boolean;
   /** AutoV3 as the file itself says; it may be wrong. */
   readonly claimedHash?: string;
-};
+}
 
 const longestDescription = 400;
 const mostTags = 24;
@@ -19,11 +23,7 @@ const longestTag = 60;
 
 /** What a card says of a pickled file, which is never opened. */
 export const refusedFacts: CardFacts = {
-  kind: 'refused',
-  summary: 'A pickled PyTorch file.',
-  algorithms: [],
-  triggerWords: [],
-  ownTags: [],
+  shown: { kind: 'refused', summary: 'A pickled PyTorch file.', algorithms: [], triggerWords: [], ownTags: [] },
   picture: false,
 };
 
@@ -32,12 +32,15 @@ export const refusedReason =
   'in a program that you trust.';
 
 /** What a card says of a file that could not be read; `problem` says why. */
-export const unreadableFacts: CardFacts = { ...refusedFacts, kind: 'other', summary: 'A file that cannot be used.' };
+export const unreadableFacts: CardFacts = {
+  shown: { ...refusedFacts.shown, kind: 'other', summary: 'A file that cannot be used.' },
+  picture: false,
+};
 
 export function factsOf({ kind, summary, base, adapter, metadata }: FileReport): CardFacts {
   const description = adapter?.description?.slice(0, longestDescription);
   const hash = metadata['sshs_model_hash']?.toLowerCase();
-  return {
+  const shown: ShownFacts = {
     kind: kind === 'lora' || kind === 'gate' || kind === 'embedding' ? kind : 'other',
     summary: summary.slice(0, longestDescription),
     ...(base === undefined ? {} : { base }),
@@ -48,6 +51,9 @@ export function factsOf({ kind, summary, base, adapter, metadata }: FileReport):
     ...(description === undefined ? {} : { description }),
     triggerWords: (adapter?.triggerWords ?? []).slice(0, mostTags).map((word) => word.slice(0, longestTag)),
     ownTags: tagsOf(metadata),
+  };
+  return {
+    shown,
     picture: adapter?.thumbnail !== undefined,
     ...(hash !== undefined && /^[0-9a-f]{64}$/.test(hash) ? { claimedHash: hash } : {}),
   };

@@ -53,7 +53,7 @@ const cacheSchema = z.object({
     z.string(),
     z.object({
       stamp: z.string(),
-      facts: z.object({ kind: z.string(), summary: z.string() }).loose(),
+      facts: z.object({ shown: z.object({ kind: z.string(), summary: z.string() }).loose() }).loose(),
       reasons: z.record(z.string(), z.string().nullable()),
     }),
   ),
@@ -179,7 +179,8 @@ export class LibraryIndex {
     let reason: string | undefined;
     try {
       const report = await this.#inspect(path, model);
-      facts = factsOf(report);
+      // What it was does not change where only the model cannot be read.
+      facts = report.kind === 'unknown' && before?.stamp === stamp ? before.facts : factsOf(report);
       reason = reasonOf(report);
     } catch (error) {
       if (this.#closed) return;
