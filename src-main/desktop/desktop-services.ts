@@ -7,7 +7,7 @@ const dragSide = 96;
 
 /** Dialogs and drags belong to the window in front, whichever it is then. */
 export function desktopServices(): DesktopServices {
-  const front = (): BrowserWindow | undefined => BrowserWindow.getFocusedWindow() ?? BrowserWindow.getAllWindows()[0];
+  const front = () => BrowserWindow.getFocusedWindow() ?? BrowserWindow.getAllWindows()[0];
   return {
     trash: (path) => shell.trashItem(path),
     reveal: (path) => {

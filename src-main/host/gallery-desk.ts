@@ -17,6 +17,8 @@ import { folderTrash, systemTrash, type PictureTrash } from './picture-trash.ts'
 
 /** Pictures that are read and recorded in one go. */
 const readAtOnce = 20;
+/** Pictures after which windows are told of many that are found. */
+const tellEvery = 200;
 
 export class GalleryDesk implements Desk<keyof GalleryMethods> {
   readonly handlers: Handlers<keyof GalleryMethods>;
@@ -136,10 +138,14 @@ export class GalleryDesk implements Desk<keyof GalleryMethods> {
     if ((await stat(folder).catch(() => undefined))?.isDirectory() !== true) return;
     try {
       const { unread, changed } = await this.#history.call('scan', folder);
+      if (changed > 0) this.#surroundings.tell({ kind: 'gallery-changed' });
       for (let i = 0; i < unread.length && !this.#closed; i += readAtOnce) {
         await this.#read(unread.slice(i, i + readAtOnce), unread.length > readAtOnce);
+        const last = i + readAtOnce >= unread.length;
+        if (unread.length > readAtOnce && (last || i % tellEvery === 0)) {
+          this.#surroundings.tell({ kind: 'gallery-changed' });
+        }
       }
-      if (changed > 0 || unread.length > readAtOnce) this.#surroundings.tell({ kind: 'gallery-changed' });
     } catch (error) {
       this.#tellError(error);
     }

@@ -182,7 +182,9 @@ export class HistoryDatabase {
     }
     this.setState(gone, 'missing');
     this.setState(back, 'shown');
-    return { unread: [...files].filter((path) => !read.has(path)), changed: gone.length + back.length };
+    // File names begin with the date unless the artist chose others: the newest are read first.
+    const unread = [...files].filter((path) => !read.has(path)).sort();
+    return { unread: unread.reverse(), changed: gone.length + back.length };
   }
 
   #recordOne(picture: HistoryPicture): HistoryRow {
@@ -255,7 +257,7 @@ export class HistoryDatabase {
   }
 
   #all(sql: string, values: readonly JSValue[] = []): readonly Readonly<Record<string, unknown>>[] {
-    return this.#prepared(sql).all([...values]) as readonly Readonly<Record<string, unknown>>[];
+    return this.#prepared(sql).all([...values]);
   }
 
   #run(sql: string, values: readonly JSValue[]): void {
@@ -319,7 +321,7 @@ function favouritesOf(file: string): readonly string[] {
   try {
     const database = new sqlite.Database(file, { readOnly: true });
     try {
-      return database.all('SELECT path FROM picture WHERE favourite = 1').map((row) => String(row['path']));
+      return database.all('SELECT path FROM picture WHERE favourite = 1').map(({ path }) => path as string);
     } finally {
       database.close();
     }

@@ -30,7 +30,9 @@ export interface HistoryCall {
 
 /** Thread to host. */
 export type HistoryAnswer =
-  { readonly id: number; readonly result: unknown } | { readonly id: number; readonly error: string };
+  /** `replaced`: the database turned out to be damaged and was set aside, so that pictures have to be found again. */
+  | { readonly id: number; readonly result: unknown; readonly replaced?: string | undefined }
+  | { readonly id: number; readonly error: string };
 
 interface Pending {
   readonly resolve: (result: unknown) => void;

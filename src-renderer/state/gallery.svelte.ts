@@ -11,6 +11,8 @@ import { studio } from './studio.svelte.ts';
 /** Milliseconds without a key before the search begins. */
 const searchAfterMs = 180;
 const pageSize = 200;
+/** Milliseconds after which a desktop's own trash has a picture (less than the host waits). */
+const undoMs = 18_000;
 const sizeKey = 'mole-atelier-gallery-size';
 
 export interface GalleryFilter {
@@ -42,6 +44,7 @@ class Gallery {
   #search = 0;
   #anchor = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  #undoTimer: ReturnType<typeof setTimeout> | undefined;
   #opened = false;
 
   constructor() {
@@ -184,10 +187,9 @@ class Gallery {
       this.#chosen = new Set(this.#pictures.slice(from, to + 1).map(({ id }) => id));
     } else {
       this.#anchor = place;
-      const chosen = new Set(how === 'toggle' ? this.#chosen : []);
-      if (how === 'toggle' && chosen.has(picture.id)) chosen.delete(picture.id);
-      else chosen.add(picture.id);
-      this.#chosen = chosen;
+      const others = how === 'toggle' ? [...this.#chosen].filter((id) => id !== picture.id) : [];
+      const out = how === 'toggle' && this.#chosen.has(picture.id);
+      this.#chosen = new Set(out ? others : [...others, picture.id]);
     }
     void this.#describe();
   }
@@ -222,13 +224,20 @@ class Gallery {
     const deleted = await connection.attempt(() => connection.request('trashPictures', { ids }));
     if (deleted === undefined) return;
     this.#deleted = ids;
-    if (connection.welcome?.place !== 'desktop') this.#trashed += ids.length;
+    if (connection.welcome?.place !== 'desktop') {
+      this.#trashed += ids.length;
+      return;
+    }
+    clearTimeout(this.#undoTimer);
+    this.#undoTimer = setTimeout(() => {
+      this.forgetUndo();
+    }, undoMs);
   }
 
   async undo(): Promise<void> {
     const ids = this.#deleted;
     this.#deleted = [];
-    await connection.attempt(() => connection.request('untrashPictures', { ids }));
+    await connection.attempt(() => connection.request('untrashPictures', { ids: [...ids] }));
   }
 
   forgetUndo(): void {

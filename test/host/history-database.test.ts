@@ -134,7 +134,7 @@ describe('compared with the folder', () => {
     database.record([picture('fox', 1000), picture('dog', 2000), picture('half', 3000, { report: undefined })]);
     database.setFavourite(['/pictures/fox.png'], true);
     const files = ['dog', 'half', 'new'].map((name) => `/pictures/${name}.png`);
-    expect(database.compare('/pictures/', new Set(files))).toEqual({ unread: files.slice(1), changed: 1 });
+    expect(database.compare('/pictures/', new Set(files))).toEqual({ unread: files.slice(1).reverse(), changed: 1 });
     expect(found({})).toEqual(['half', 'dog']);
     database.compare('/pictures/', new Set([...files, '/pictures/fox.png']));
     expect(found({ favourites: true })).toEqual(['fox']);
