@@ -56,9 +56,6 @@ const columns = 'p.id, p.path, p.seed, p.width, p.height, substr(p.prompt, 1, 30
 export const saysDamage = (reason: string): boolean =>
   /malformed|not a database|vtable constructor failed/i.test(reason);
 
-/** Milliseconds since 1970 of a picture's id. */
-export const dateOfId = (id: number): number => Math.floor(id / 1000);
-
 export class HistoryDatabase {
   readonly #database: sqlite.Database;
   readonly #statements = new Map<string, sqlite.Statement>();

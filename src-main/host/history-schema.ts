@@ -27,3 +27,6 @@ export const migrations: readonly string[] = [
      content = '', contentless_delete = 1, tokenize = 'unicode61 remove_diacritics 2', prefix = '1 2 3'
    )`,
 ];
+
+/** Milliseconds since 1970 of a picture's id. */
+export const dateOfId = (id: number): number => Math.floor(id / 1000);

@@ -15,12 +15,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
-  dateOfId,
   HistoryDatabase,
   saysDamage,
   type HistoryPicture,
   type HistoryQuery,
 } from '../../src-main/host/history-database.ts';
+import { dateOfId } from '../../src-main/host/history-schema.ts';
 
 let folder: string;
 let file: string;
