@@ -79,7 +79,6 @@ export const trainGateCommand: Command = {
   ],
   examples: [
     'atelier train-gate --expert ink.safetensors --expert cat.safetensors --images references',
-    'atelier train-gate --expert ink.safetensors --expert cat.safetensors --images references --caption "a cat, ink drawing" --steps 800 --out ink-cat.mole.safetensors',
     'atelier train-gate --expert ink.safetensors --expert cat.safetensors --prompt "ink drawing" --prompt "sks cat"',
     'atelier train-gate --role "a subject" --role "a style" --expert cat.safetensors --expert ink.safetensors --images cat-in-ink --also dog.safetensors,ink.safetensors=dog-in-ink --also dog.safetensors,pixel.safetensors=dog-in-pixels --amplitude free --timestep --no-listening --out subject-style.mole.safetensors',
     'atelier train-gate --expert ink.safetensors --expert cat.safetensors --images references --loss clip --clip clip-vit-base-patch16 --batch 1',
