@@ -138,7 +138,7 @@ export type GenerateEvent =
       readonly experts: readonly { readonly name: string; readonly sha256: string }[];
       /** What each gate stands over: its layers' common path, and the row (IN01, MID, OUT11) it is shown in. */
       readonly groups: readonly { readonly name: string; readonly row: string }[];
-      /** Rows of the UNet, from the input to the output. */
+      /** Rows of the UNet in which some expert has layers, from the input to the output. */
       readonly rows: readonly string[];
       /** The text encoder (row BASE), which speaks once, before the first step; absent when no expert speaks there. */
       readonly text?: {

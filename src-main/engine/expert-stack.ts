@@ -2,7 +2,7 @@
 // experts they were trained for, closed forms computed once. Where order means nothing, experts stand by their hash, so that a
 // reordered stack gives the same picture to the last bit.
 import { basename } from 'node:path';
-import type { ExpertSettings, MixSettings } from '../contract/experts.ts';
+import type { ExpertSettings } from '../contract/experts.ts';
 import { FailureError } from '../contract/failure.ts';
 import { trainingSchedule } from '../diffusion/noise-schedule.ts';
 import { readTensor } from '../formats/safetensors.ts';

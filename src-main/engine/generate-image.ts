@@ -216,7 +216,7 @@ function announce(mixture: Mixture, model: LoadedModel, prompts: PassPrompts, co
     mode: mixture.mode,
     experts: mixture.entries.map(({ expert: { name, sha256 } }) => ({ name, sha256 })),
     groups: model.gateGroups().map(({ name, members }) => ({ name, row: model.unetRows.rowOf(members[0]!.name) })),
-    rows: model.unetRows.names,
+    rows: spokenRows(mixture, model),
     ...(mixture.speaksInText ? { text } : {}),
   });
 }
@@ -224,7 +224,15 @@ function announce(mixture: Mixture, model: LoadedModel, prompts: PassPrompts, co
 /** Strengths [rows][N] of a step in a mode without gates: the mean over its passes. */
 function strengthsAt(mixture: Mixture, model: LoadedModel, step: number, steps: number): readonly number[][] {
   const passes = mixture.passes(step).map((alone) => mixture.weights('unet', model.unetRows, step, steps, alone));
-  return rowsOf(mean(passes.map((weights) => weights[expertInput.weights]!)));
+  const all = rowsOf(mean(passes.map((weights) => weights[expertInput.weights]!)));
+  const spoken = spokenRows(mixture, model);
+  return all.filter((_, r) => spoken.includes(model.unetRows.names[r]!));
+}
+
+/** Rows of the UNet in which some expert has layers. */
+function spokenRows({ entries }: Mixture, { unetRows }: LoadedModel): readonly string[] {
+  const spoken = new Set(entries.flatMap(({ expert }) => [...expert.layers.unet.keys()].map(unetRows.rowOf)));
+  return unetRows.names.filter((name) => spoken.has(name));
 }
 
 /** [1, G, N] of each branch as rows of numbers. */

@@ -172,8 +172,10 @@ const changeMix =
     order.mix === undefined ? order : { ...order, mix: change(order.mix) };
 
 /** The mix in another mode; a gate is named with mode `mole` alone. */
-export function inMode({ gate: _, ...mix }: MixRequest, mode: MixMode, gate: string | undefined): MixRequest {
-  return { ...mix, mode, ...(mode === 'mole' && gate !== undefined ? { gate } : {}) };
+export function inMode(mix: MixRequest, mode: MixMode, gate: string | undefined): MixRequest {
+  const changed: { -readonly [Key in keyof MixRequest]: MixRequest[Key] } = { ...mix, mode };
+  delete changed.gate;
+  return mode === 'mole' && gate !== undefined ? { ...changed, gate } : changed;
 }
 
 /** The mix without one expert, which also leaves the rows' own masks. */

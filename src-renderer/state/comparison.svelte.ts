@@ -6,7 +6,7 @@ import { strings } from '../strings.ts';
 import { axisOf, inMode, randomSeed, type Axis, type AxisContext, type AxisEntry } from './axes.ts';
 import { AxisError } from './axis-values.ts';
 import { connection } from './connection.svelte.ts';
-import { gateRows, hearGates, nothingHeard, wholeView, type GateRow, type HeardGates } from './heard-gates.ts';
+import { gateRows, hearGates, inOrder, nothingHeard, wholeView, type GateRow, type HeardGates } from './heard-gates.ts';
 import { studio } from './studio.svelte.ts';
 
 /** One picture of a comparison. */
@@ -220,11 +220,12 @@ class Comparisons {
       const heard = this.#heard.get(id);
       const rows = heard === undefined ? [] : gateRows(heard, wholeView);
       const experts = (heard?.mixture?.experts ?? []).map(({ name }) => name);
+      const stack = studio.experts.rows.map(({ name }) => name);
       this.#changeCell(kind, place, {
         state,
         ...(pictures[0] === undefined ? {} : { picture: pictures[0] }),
         ...(ms === undefined ? {} : { ms }),
-        ...(rows.length === 0 || state !== 'done' ? {} : { heat: { experts, rows } }),
+        ...(rows.length === 0 || state !== 'done' ? {} : { heat: inOrder({ experts, rows }, stack) }),
       });
     }
     if (!ends.has(state)) return;
@@ -255,7 +256,8 @@ class Comparisons {
   }
 }
 
-const sizeOf = ({ width, height, model }: DrawOrder): string => `${model ?? ''} ${width ?? ''}x${height ?? ''}`;
+const sizeOf = ({ width, height, model = connection.welcome?.model?.path }: DrawOrder): string =>
+  `${model ?? ''} ${width ?? ''}x${height ?? ''}`;
 
 /** Calls of the network that a job makes, about: halves of the guidance, samplers of two calls, experts that speak in turn. */
 function callsOf({ steps = 20, sampler, cfgScale = 7, mix, batch = 1 }: DrawOrder): number {

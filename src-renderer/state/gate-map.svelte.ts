@@ -26,7 +26,7 @@ export class GateMap {
 
   /** Steps and pictures that were heard. */
   readonly steps: number = $derived(Math.max(0, ...this.#heard.steps.map(({ step }) => step)));
-  readonly pictures: number = $derived(new Set(this.#heard.steps.map(({ picture }) => picture)).size);
+  readonly pictures: number = $derived(Math.max(0, ...this.#heard.steps.map(({ picture }) => picture + 1)));
 
   /** Empty while nothing was heard. */
   readonly rows: readonly GateRow[] = $derived(

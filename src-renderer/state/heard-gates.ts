@@ -52,6 +52,19 @@ export function hearGates(heard: HeardGates, event: DrawEvent): HeardGates {
   return { ...heard, steps: [...heard.steps, { step, picture, gates, weights }] };
 }
 
+/** Columns in the order of `order`, the artist's stack; the engine has its own. Names that are not there come last. */
+export function inOrder(
+  { experts, rows }: { readonly experts: readonly string[]; readonly rows: readonly GateRow[] },
+  order: readonly string[],
+): { readonly experts: readonly string[]; readonly rows: readonly GateRow[] } {
+  const placeOf = (name: string): number => (order.includes(name) ? order.indexOf(name) : order.length);
+  const places = experts.map((_, i) => i).sort((a, b) => placeOf(experts[a]!) - placeOf(experts[b]!) || a - b);
+  return {
+    experts: places.map((i) => experts[i]!),
+    rows: rows.map(({ name, values }) => ({ name, values: places.map((i) => values[i] ?? 0) })),
+  };
+}
+
 /** The rows of a view from the text encoder to the output; empty while nothing was heard that it shows. */
 export function gateRows({ mixture, steps }: HeardGates, { picture, step, half }: GateView): readonly GateRow[] {
   if (mixture === undefined) return [];

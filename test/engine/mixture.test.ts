@@ -166,8 +166,11 @@ describe('strengths set by hand', () => {
     const halves = await rgb(experts.slice(1).map((expert) => entry(expert, { weight: () => 0.5, textWeight: 0.5 })));
     const { rgb: found, events } = await draw(pair(), { mode: 'sum', overrides: inEveryRow([0.5, 0.5]) });
     expect(found).toEqual(halves);
+    const { rows } = events.find((event) => event.kind === 'mixture')!;
+    expect(rows).toContain('MID');
+    expect(rows).not.toContain('IN00');
     const step = events.find((event) => event.kind === 'step')!;
-    expect(step.weights).toEqual(model.unetRows.names.map(() => [0.5, 0.5]));
+    expect(step.weights).toEqual(rows.map(() => [0.5, 0.5]));
   });
 
   it('leave the rest of a normalised sum to the others, and a muted expert silent', async () => {
