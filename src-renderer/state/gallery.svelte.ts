@@ -178,6 +178,13 @@ class Gallery {
     this.#loading = undefined;
   }
 
+  /** Chooses the picture at `place`, or the one nearest to it, once it is loaded. */
+  async reach(place: number, how: Choosing): Promise<void> {
+    const wanted = Math.max(0, Math.min(place, (this.#total ?? 1) - 1));
+    if (wanted >= this.#pictures.length) await this.need(wanted);
+    this.choose(Math.min(wanted, this.#pictures.length - 1), how);
+  }
+
   choose(place: number, how: Choosing): void {
     const picture = this.#pictures[place];
     if (picture === undefined) return;

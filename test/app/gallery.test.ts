@@ -53,7 +53,7 @@ describe.skipIf(!hasChromium)('the gallery', () => {
       }
     });
     await page.goto(app.link);
-    await page.getByRole('heading', { name: 'Experts' }).waitFor();
+    await page.getByRole('heading', { name: 'Experts', exact: true }).waitFor();
     await button('Gallery').click();
     if (pictures.length === 0) return;
     const found = (): Promise<string | null> => page.getByText(/^\d+ pictures?$/).textContent();
