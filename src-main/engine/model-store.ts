@@ -16,15 +16,12 @@ export class ModelStore {
 
   /** The model of `request` on `device`; opened headers only, networks follow when used. A changed file is reopened. */
   async open(request: ModelRequest, device: ModelDevice): Promise<LoadedModel> {
-    const key = JSON.stringify([
-      request,
-      device,
-      await fileStamp(request.model),
-      request.vae && (await fileStamp(request.vae)),
-    ]);
+    // A whole order is a request too: what else it says opens nothing anew.
+    const { model, vae, prediction } = request;
+    const stamps = [await fileStamp(model), vae === undefined ? '' : await fileStamp(vae)];
+    const key = JSON.stringify([model, vae, prediction, device, ...stamps]);
     if (this.#current?.key === key) return this.#current.model;
     await this.close();
-    const { model, vae, prediction } = request;
     const checkpoint = await openCheckpoint(model, {
       ...(vae === undefined ? {} : { vae }),
       ...(prediction === undefined ? {} : { prediction }),

@@ -90,7 +90,8 @@ class Comparisons {
   readonly context: AxisContext = $derived({
     experts: studio.experts.rows.map(({ path, name }) => ({ path, name })),
     gate: studio.experts.gate?.path,
-    modes: studio.experts.modes,
+    // The gates come last: what they are better than stands before them.
+    modes: [...studio.experts.modes].sort((a, b) => Number(a === 'mole') - Number(b === 'mole')),
     prompt: studio.order.fields.prompt,
   });
 
@@ -185,7 +186,9 @@ class Comparisons {
         rows: y.values.map(({ label }) => label),
         cells: orders.map(() => blank),
       });
-      for (const [i, order] of orders.entries()) {
+      // With gates the network is another one: all of its pictures in one go, so that it opens once.
+      const gated = (order: DrawOrder): number => Number(order.mix?.mode === 'mole');
+      for (const [i, order] of [...orders.entries()].sort(([, a], [, b]) => gated(a) - gated(b))) {
         const job = this.#stopped ? undefined : await connection.attempt(() => connection.request('draw', order));
         if (job === undefined) {
           this.#stopped = true;

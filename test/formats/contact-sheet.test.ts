@@ -45,6 +45,28 @@ describe('a sheet', () => {
     expect(at(sheet, 8 + 108 + 99, 8 + 49)).toBe(2);
   });
 
+  it('of a grid has its labels above the columns and left of the rows, and leaves cells without a picture empty', async () => {
+    const entries = [
+      { picture: undefined, label: '' },
+      ...[10, 20, 30].map((value) => ({ picture: plain(64, 64, value), label: '' })),
+    ];
+    const labels = { columnLabels: ['1', '2'], rowLabels: ['I', 'I'], title: 'I' };
+    const bare = await composeSheet(entries, { columns: 2 });
+    const sheet = await composeSheet(entries, { columns: 2, ...labels });
+    const [left, top] = [sheet.width - bare.width, sheet.height - bare.height];
+    expect(left).toBe(letterWidth + 1 + 8);
+    expect(top).toBeGreaterThan(2 * letterHeight);
+    expect(at(sheet, left + 8, top + 8)).toBe(235);
+    expect(at(sheet, left + 8 + 72, top + 8)).toBe(10);
+    expect(at(sheet, left + 8, top + 8 + 72)).toBe(20);
+    const hasInkIn = (x: number, y: number, width: number, height: number): boolean =>
+      Array.from({ length: width * height }, (_, i) => at(sheet, x + (i % width), y + Math.floor(i / width))).some(
+        (value) => value < 128,
+      );
+    expect(hasInkIn(left + 8, top - letterHeight, 64, letterHeight + 4)).toBe(true);
+    expect(hasInkIn(8, top + 8, left, 64)).toBe(true);
+  });
+
   it('without pictures is refused', async () => {
     await expect(composeSheet([], { columns: 2 })).rejects.toThrow(RangeError);
   });
