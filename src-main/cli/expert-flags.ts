@@ -18,6 +18,12 @@ export const expertFlags: Flags = {
     repeats: true,
     help: 'who speaks, in the order of the experts; MID=1,0 for one row of the UNet, may be repeated',
   },
+  override: {
+    type: 'string',
+    value: 'MID=0.5,-',
+    repeats: true,
+    help: "what each expert says in a row, - leaves it to the gate; BASE is the text encoder's row; may be repeated",
+  },
   recipe: { type: 'string', value: 'FILE', help: 'a saved mix: experts, weights, mode, masks and gate' },
   'lora-dir': {
     type: 'string',
@@ -49,6 +55,7 @@ export const expertNotes: readonly string[] = [
 const flagOfField: Readonly<Record<string, string>> = {
   experts: '--expert',
   masks: '--mask',
+  overrides: '--override',
   loraFolders: '--lora-dir',
   embeddings: '--embedding',
   switchEvery: '--switch-every',
@@ -79,6 +86,7 @@ export function mixOf(args: ParsedArguments): MixRequest | undefined {
     mode: modeOf(args.text('mode')),
     mask,
     masks,
+    overrides: overridesOf(args.texts('override')),
     gate: path('gate'),
     recipe: path('recipe'),
     loraFolders: paths('lora-dir'),
@@ -147,6 +155,28 @@ function modeOf(text: string | undefined): MixMode | undefined {
   const near = nearest(name, mixModes);
   throw new UsageError(
     `--mode must be one of ${mixModes.join(', ')}, not "${text!}".${near === undefined ? '' : ` Did you mean ${near}?`}`,
+  );
+}
+
+/** `MID=0.5,-,1`: a number, or - for the gate's own, per expert. */
+function overridesOf(texts: readonly string[]): MixRequest['overrides'] {
+  if (texts.length === 0) return undefined;
+  return Object.fromEntries(
+    texts.map((text) => {
+      const [, row, list] = /^\s*(BASE|MID|(?:IN|OUT)\d\d)\s*=(.*)$/i.exec(text) ?? [];
+      const values = (list ?? '').split(',').map((value) => value.trim());
+      const numbers = values.map((value) => (value === '-' ? null : Number(value)));
+      if (
+        row === undefined ||
+        values.includes('') ||
+        !numbers.every((value) => value === null || Number.isFinite(value))
+      ) {
+        throw new UsageError(
+          `--override must be a row and a number or - per expert, such as OUT03=0.5,-,0.2, not "${text}".`,
+        );
+      }
+      return [row.toUpperCase(), numbers];
+    }),
   );
 }
 

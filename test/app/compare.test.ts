@@ -47,7 +47,7 @@ describe.skipIf(!runs)('comparing', { timeout: 300_000 }, () => {
       if (message.type() === 'error') complaints.push(message.text());
     });
     await page.goto(app.link);
-    await page.getByRole('heading', { name: 'Experts' }).waitFor();
+    await page.getByRole('heading', { name: 'Experts', exact: true }).waitFor();
     for (const name of [...experts, basename(gateName!, '.safetensors')]) {
       await page
         .getByRole('textbox', { name: 'Path of a LoRA or gate file' })

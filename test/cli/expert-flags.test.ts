@@ -63,6 +63,15 @@ describe('the mix of a command line', () => {
     });
   });
 
+  it('has values set by hand for rows, and says how they are written', () => {
+    expect(mix('--override', 'mid=0.5,-', '--override=BASE=-,-0.25')).toEqual({
+      overrides: { MID: [0.5, null], BASE: [null, -0.25] },
+    });
+    for (const text of ['0.5,-', 'MID=', 'MID=0.5,', 'MID=a', 'UP1=1']) {
+      expect(() => mix('--override', text)).toThrow(/such as OUT03=0.5,-,0.2/);
+    }
+  });
+
   it('has gate, recipe, mode, embeddings and the settings of two modes', () => {
     expect(
       mix(

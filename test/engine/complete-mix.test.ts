@@ -109,6 +109,7 @@ describe('a recipe', () => {
     np: { mu: 0.1 },
     gate: put('gates/both.mole.safetensors'),
     masks: { MID: [true, false] },
+    overrides: { OUT03: [0.25, null] },
   });
 
   it('written and read again is the same mix, on another machine too', async () => {
@@ -134,6 +135,7 @@ describe('a recipe', () => {
       np: { mu: 0.1 },
       gate: place('gates/both.mole.safetensors'),
       masks: { MID: [true, false] },
+      overrides: { OUT03: [0.25, null] },
     });
   });
 
@@ -237,10 +239,12 @@ describe('the whole stack', () => {
     ]);
   });
 
-  it('refuses masks of another length', async () => {
+  it('refuses masks and values set by hand of another length', async () => {
     const experts = [{ path: put('ink.safetensors') }];
     expect((await failure(settle({ experts, mask: [true, false] }))).message).toMatch(/mask has 2 entries.*1 experts/);
     expect((await failure(settle({ experts, masks: { MID: [] } }))).message).toMatch(/mask of MID has 0 entries/);
+    const overrides = { MID: [0.5, null] };
+    expect((await failure(settle({ experts, overrides }))).message).toMatch(/by hand in MID are 2.*1 experts/);
   });
 
   it('of a request without a mix is empty, and tags are still told', async () => {
