@@ -88,8 +88,9 @@ const taughtStyles = pairs.styles.filter((style) => style !== pairs.unseenStyle)
 const doubles = [...new Set(judged.filter((parts) => parts.length === 3).map(([, ...styles]) => styles.join(' ')))];
 for (const subject of pairs.taught) {
   if (judged.some(([own]) => own === subject)) throw new Error(`${subject} is judged and cannot teach.`);
-  const lessons = [...taughtStyles.map((style) => [style]), ...doubles.map((both) => both.split(' '))];
-  for (const styles of lessons.filter((one) => !one.includes(pairs.unseenStyle))) {
+  // One style is left out of most gates (variants.ts), but has its lessons.
+  const known = doubles.map((both) => both.split(' ')).filter((one) => !one.includes(pairs.unseenStyle));
+  for (const styles of [...pairs.styles.map((style) => [style]), ...known]) {
     teach([subject, ...styles].join('-'), await truths(subject, styles), styles);
   }
 }

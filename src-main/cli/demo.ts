@@ -88,7 +88,7 @@ function mixSheet(): Sheet {
       }),
     ];
   };
-  const pictures = [...row('fox', 'ink', 7), ...row('penguin', 'blueprint', 7)];
+  const pictures = [...row('fox', 'ink', 11), ...row('castle', 'dusk', 11)];
   return { name: 'experts', columns: 6, steps: 20, cfg: 4, pictures };
 }
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { mixSchema, type MixMode } from '../../../src-main/contract/experts.ts';
 import { buildMixture, ExpertStore } from '../../../src-main/engine/expert-stack.ts';
 import type { LoadedModel } from '../../../src-main/engine/loaded-model.ts';
-import { Mixture, noExperts, plainEntry } from '../../../src-main/engine/mixture.ts';
+import { Mixture, noExperts, plainEntry, type StackEntry } from '../../../src-main/engine/mixture.ts';
 import type { Expert } from '../../../src-main/mole/expert.ts';
 import type { TrainedGate } from '../../../src-main/mole/trained-gate.ts';
 import { root } from '../programs.ts';
@@ -70,6 +70,33 @@ const closed = (id: MixMode, label: string, order = subjectFirst): Method => ({
   mixture: (bench, composition) => bench.mix(composition, order(composition), id),
 });
 
+/** A strength, or an early one, a late one, and the share of the steps that are early. */
+export type Strength = number | readonly [early: number, late: number, until: number];
+export interface Strengths {
+  readonly subject?: Strength;
+  readonly style?: Strength;
+}
+
+function entryAt(expert: Expert, strength: Strength): StackEntry {
+  if (typeof strength === 'number') return plainEntry(expert, strength);
+  const [early, late, until] = strength;
+  return { ...plainEntry(expert), weight: (step, steps) => (step < until * steps ? early : late) };
+}
+
+/** The sum of the experts at strengths that may change on the way. */
+export const scheduledSum = (id: string, label: string, { subject = 1, style = 1 }: Strengths): Method => ({
+  id,
+  label,
+  kind: 'tuned',
+  async mixture(bench, composition) {
+    const experts = await bench.experts(composition);
+    return new Mixture(
+      experts.map((expert, i) => entryAt(expert, i === 0 ? subject : style)),
+      { mode: 'sum' },
+    );
+  },
+});
+
 /** Weights of the subject and of each style. */
 export const weighted = (id: string, label: string, subject: number, style: number): Method => ({
   id,
@@ -108,7 +135,7 @@ export const gated = (
   label: string,
   gateFor: (composition: Composition) => Promise<TrainedGate>,
   trained?: Method['trained'],
-  { subject = 1, style = 1 }: { readonly subject?: number; readonly style?: number } = {},
+  { subject = 1, style = 1 }: Strengths = {},
 ): Method => ({
   id,
   label,
@@ -116,7 +143,7 @@ export const gated = (
   ...(trained === undefined ? {} : { trained }),
   async mixture(bench, composition) {
     const experts = await bench.experts(composition);
-    const entries = experts.map((expert, i) => plainEntry(expert, i === 0 ? subject : style));
+    const entries = experts.map((expert, i) => entryAt(expert, i === 0 ? subject : style));
     return new Mixture(entries, { mode: 'mole', gate: await gateFor(composition) });
   },
 });

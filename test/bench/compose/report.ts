@@ -193,8 +193,9 @@ ${ablations.map(({ title, text: body }) => `## ${title}\n${body}`).join('\n\n')}
 
 ## How it is judged
 - Score: per picture, the harmonic mean of the probability of the asked subject (of 60) and that of the asked styles (and none of
-  the other bundled ones); the mean over pictures. It was fixed before the first picture was drawn. Differences are paired by prompt and
-  seed; intervals are a bootstrap over compositions, and seeds within them.
+  the other bundled ones); the mean over pictures. It was fixed before any picture was judged; the style part of the judge was trained
+  anew twice, each time for its errors on true drawings. Differences are paired by prompt and seed; intervals are a bootstrap over
+  compositions, and seeds within them.
 - "Distance" is half the mean cosine distance from the nearest true drawing in the features of the judge.
 - ${ceiling}
 - All methods: the bundled experts at weight 1 unless the name says otherwise, ${drawing.sampler}, ${drawing.steps} steps, guidance ${drawing.cfgScale}, 128 x 128,

@@ -72,10 +72,16 @@ function print(id: string, half: Half, scores: readonly Score[]): void {
   }
 }
 
-const pairScore = (scores: readonly Score[]): number =>
-  mean(scores.filter(({ composition }) => composition.styles.length === 1).map(({ harmonic }) => harmonic));
-const best = (rows: readonly { id: string; scores: { validation: readonly Score[] } }[]): string =>
-  [...rows].sort((a, b) => pairScore(b.scores.validation) - pairScore(a.scores.validation))[0]?.id ?? '';
+const onPairs = (scores: readonly Score[]): readonly Score[] =>
+  scores.filter(({ composition }) => composition.styles.length === 1);
+
+/** The best method of the validation half, of those whose pictures are all there. */
+function best(rows: readonly { readonly id: string; readonly validation: readonly Score[] }[]): string {
+  const all = Math.max(...rows.map(({ validation }) => onPairs(validation).length));
+  const complete = rows.filter(({ validation }) => onPairs(validation).length === all);
+  const score = (validation: readonly Score[]): number => mean(onPairs(validation).map(({ harmonic }) => harmonic));
+  return complete.sort((a, b) => score(b.validation) - score(a.validation))[0]?.id ?? '';
+}
 
 if (values.only !== undefined) {
   for (const method of methods.filter(({ id }) =>
@@ -93,7 +99,7 @@ if (values.only !== undefined) {
     if (validation.length > 0) first.push({ method, scores: { validation } });
   }
   const chosen = (kind: Served['kind']): string =>
-    best(first.filter(({ method }) => method.kind === kind).map(({ method: { id }, scores }) => ({ id, scores })));
+    best(first.filter(({ method }) => method.kind === kind).map(({ method: { id }, scores }) => ({ id, ...scores })));
   const [chosenMole, chosenSum] = [chosen('mole'), chosen('tuned')];
   const rows: Row[] = [];
   for (const { method, scores } of first) {

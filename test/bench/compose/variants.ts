@@ -5,7 +5,7 @@ import { floatTensor } from '../../../src-main/tensor/tensor.ts';
 import type { Composition } from './compositions.ts';
 import { pairs } from './compositions.ts';
 import { crossed, gateOf, trainingOf, lessons, singles, type KeptGate, type Stack } from './gates.ts';
-import { gated, plainMethods, weighted, type Bench, type Method } from './methods.ts';
+import { gated, plainMethods, scheduledSum, weighted, type Bench, type Method, type Strengths } from './methods.ts';
 
 export type Served = Method & {
   /** Compositions that the method is for; all unless given. */
@@ -23,12 +23,14 @@ interface Form {
   readonly wish: Partial<TrainGateRequest>;
   /** Drawings of each expert alone instead of both together. */
   readonly alone?: boolean;
+  /** Taught in all five styles; without it, one style is left out, to see what transfers. */
+  readonly allStyles?: boolean;
   /** A gate for each fold of judged subjects, taught by those of the other fold too. */
   readonly crossed?: boolean;
   /** Draws with the gate of another form. */
   readonly gate?: string;
   /** Strengths beside the gates, as an artist sets them. */
-  readonly strengths?: { readonly subject: number; readonly style: number };
+  readonly strengths?: Strengths;
   /** Draws with the gates deaf to what the experts say: they read the timestep alone. */
   readonly deaf?: boolean;
 }
@@ -67,6 +69,7 @@ const trained: readonly Form[] = [
     wish: { ...time, steps: 400, learningRate: 0.01, decay: true, listens: false },
   },
   { id: 'mole-long', label: 'MoLE, block, timestep, 900 updates', wish: { ...time, steps: 900 } },
+  { id: 'mole-five', label: 'MoLE, block, timestep, five styles', wish: { ...time, steps: 360 }, allStyles: true },
   {
     id: 'mole-crossed',
     label: 'MoLE, block, timestep, crossed over',
@@ -77,7 +80,7 @@ const trained: readonly Form[] = [
 ];
 
 /** The same gates under other strengths: the grid of the tuned sum, for MoLE. */
-const strengthened = ['mole-block-time', 'mole-steps', 'mole-crossed'].flatMap((id) =>
+const strengthened = ['mole-block-time', 'mole-steps', 'mole-crossed', 'mole-five'].flatMap((id) =>
   (
     [
       [1.25, 0.8],
@@ -109,10 +112,37 @@ const deaf = ['mole-block-time', 'mole-block-time-1.25-1'].map((id): Form => {
   };
 });
 
+/** Content early, style late (K-LoRA, arXiv:2502.18461): strengths that change on the way, for gates and for the sum. */
+const schedules: readonly { readonly name: string; readonly label: string; readonly strengths: Strengths }[] = (
+  [
+    [1.5, 1, 0.7, 1.1, 0.4],
+    [1.5, 1, 0.5, 1.1, 0.3],
+    [1.25, 1, 0.6, 1, 0.3],
+    [2, 1, 0.7, 1.1, 0.3],
+    [1.5, 1.25, 0.8, 1.25, 0.3],
+  ] as const
+).map(([subject, lateSubject, style, lateStyle, until]) => ({
+  name: `${subject}-${lateSubject}-${style}-${lateStyle}-${until}`,
+  label: `${subject} and ${style}, after ${until * 100} % of the steps ${lateSubject} and ${lateStyle}`,
+  strengths: { subject: [subject, lateSubject, until], style: [style, lateStyle, until] },
+}));
+
+const scheduled = ['mole-block-time'].flatMap((id) =>
+  schedules.map(({ name, label, strengths }): Form => {
+    const form = trained.find((one) => one.id === id)!;
+    return { ...form, id: `${id}-at-${name}`, label: `${form.label}, at ${label}`, gate: id, strengths };
+  }),
+);
+
+const scheduledSums: readonly Served[] = schedules.map(({ name, label, strengths }) => ({
+  ...scheduledSum(`sum-at-${name}`, `sum at ${label}`, strengths),
+  serves: ({ styles, half }) => styles.length === 1 || half === 'test',
+}));
+
 /** Forms that won the validation half at an earlier try, and were judged on the test half then: every try is shown. */
 export const judgedBefore: readonly string[] = ['mole-block-time-1.25-1'];
 
-export const forms: readonly Form[] = [...trained, ...strengthened, ...deaf];
+export const forms: readonly Form[] = [...trained, ...strengthened, ...deaf, ...scheduled];
 
 /** The grid of the tuned sum, on the validation half. */
 export const grid: readonly Served[] = [0.8, 1, 1.25, 1.5].flatMap((subject) =>
@@ -126,13 +156,14 @@ export function methodsOf(bench: Bench, modelPath: string): readonly Served[] {
   return [
     ...plainMethods,
     ...grid,
+    ...scheduledSums,
     ...forms.map((form): Served => {
       const known = new Map<string, Promise<KeptGate>>();
       const gateFor = ({ subject, styles }: Composition): Promise<KeptGate> => {
         const fold = form.crossed === true ? `-fold${pairs.folds.findIndex((own) => own.includes(subject)) + 1}` : '';
         const name = `${form.gate ?? form.id}${fold}-${styles.length + 1}`;
         const others = form.crossed === true && styles.length === 1 ? crossed(subject, taughtStyles) : [];
-        const all = [...stacksFor(styles.length), ...others];
+        const all = [...stacksFor(styles.length, form.allStyles), ...others];
         const found =
           known.get(name) ?? gateOf(bench, modelPath, name, form.alone === true ? singles(all) : all, form.wish);
         known.set(name, found);
@@ -159,8 +190,8 @@ function deafened(gate: TrainedGate): TrainedGate {
 }
 
 /** The stacks that teach gates of one subject and `count` styles. */
-function stacksFor(count: number): readonly Stack[] {
-  if (count === 1) return lessons(taughtStyles.map((style) => [style]));
+function stacksFor(count: number, allStyles = false): readonly Stack[] {
+  if (count === 1) return lessons((allStyles ? pairs.styles : taughtStyles).map((style) => [style]));
   return lessons([
     ['ink', 'pixel'],
     ['blueprint', 'pixel'],
