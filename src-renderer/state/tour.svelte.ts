@@ -1,14 +1,14 @@
 // The tour of one minute: what can be done here, step by step, each with a button that does it on the bundled experts.
 import { strings } from '../strings.ts';
-import { connection } from './connection.svelte.ts';
 import { navigation } from './navigation.svelte.ts';
+import { recipes } from './recipes.svelte.ts';
 import { studio } from './studio.svelte.ts';
 
 export type TourStepName = keyof typeof strings.settings.tourWords.steps;
 export const tourSteps = Object.keys(strings.settings.tourWords.steps) as readonly TourStepName[];
 
-/** The seed of the tour's drawing: everyone sees the same picture. */
-const seed = 7;
+/** The tour's drawing: everyone sees the same picture. The bundled model likes a mild guidance. */
+const drawing = { prompt: strings.settings.tourWords.prompt, seed: 9, cfg: 4 };
 
 class Tour {
   #place = $state<number>();
@@ -64,7 +64,7 @@ class Tour {
         this.next();
         return;
       case 'draw':
-        studio.order.set({ prompt: strings.settings.tourWords.prompt, seed });
+        studio.order.set(drawing);
         studio.countTokens();
         await studio.draw();
         this.next();
@@ -82,21 +82,11 @@ class Tour {
     }
   }
 
-  /** A bundled gate and the experts that it was trained for. */
+  /** A bundled recipe: a subject, a style, and the gate for such pairs. */
   async #addExperts(): Promise<void> {
-    const bundled = connection.welcome?.bundled ?? [];
-    const gate = bundled.find((path) => path.endsWith('fox-ink-sketch.mole.safetensors'));
-    const nameOf = (path: string): string => /([^\\/]+)\.safetensors$/.exec(path)?.[1] ?? path;
-    const report =
-      gate === undefined ? undefined : await connection.attempt(() => connection.request('inspect', { path: gate }));
-    const names = report?.gate?.experts.map(({ name }) => name) ?? [];
-    for (const path of [
-      ...bundled.filter((other) => names.includes(nameOf(other))),
-      ...(gate === undefined ? [] : [gate]),
-    ]) {
-      if (studio.experts.rows.some((row) => row.path === path) || studio.experts.gate?.path === path) continue;
-      await studio.addPath(path);
-    }
+    await recipes.refresh();
+    const recipe = recipes.bundled.find(({ path }) => path.includes('fox-in-ink')) ?? recipes.bundled[0];
+    if (recipe !== undefined) await recipes.load(recipe.path);
   }
 }
 

@@ -74,7 +74,7 @@ describe.skipIf(!hasChromium)('settings and help', () => {
     await tour.getByText('1 of 7').waitFor();
     await tour.getByRole('button', { name: 'Add them' }).click();
     await tour.getByText('2 of 7').waitFor({ timeout: 20_000 });
-    expect(await page.getByRole('article').count()).toBe(3);
+    expect(await page.getByRole('article').count()).toBe(2);
     await tour.getByRole('button', { name: 'Write a prompt and draw' }).click();
     await tour.getByText('3 of 7').waitFor();
     await page.getByRole('button', { name: /^Show a fox, ink style/ }).waitFor({ timeout: 50_000 });
