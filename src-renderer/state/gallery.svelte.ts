@@ -332,7 +332,7 @@ class Gallery {
     const [newest] = this.#pictures;
     const plain = text === '' && !favourites && expert === undefined;
     if (plain && unseen.every(({ date }) => newest === undefined || date >= newest.date)) {
-      this.#pictures = [...unseen.toReversed(), ...this.#pictures];
+      this.#pictures = [...unseen.toSorted((a, b) => b.date - a.date), ...this.#pictures];
       this.#total = (this.#total ?? 0) + unseen.length;
       // The keyboard stays at its picture.
       if (this.#chosen.size > 0) this.#current += unseen.length;
