@@ -35,6 +35,7 @@ describe('flags', () => {
   const samples: Readonly<Record<string, string>> = {
     expert: 'a.safetensors',
     also: 'c.safetensors,d.safetensors=more',
+    override: 'MID=0.5,-',
     out: 'x.safetensors',
     form: 'paper',
     granularity: 'layer',
