@@ -83,7 +83,9 @@ export async function bake(
       return paths;
     };
     const mixed = await drawAll(mixture, (event) => {
-      if (event.kind === 'step') for (const half of Object.values(event.gates ?? {})) heard.add(half);
+      if (event.kind !== 'step') return;
+      const { conditional, unconditional } = event.gates ?? {};
+      for (const half of [conditional, unconditional]) if (half !== undefined) heard.add(half);
     });
     const coefficients = new Coefficients(model, mixture, request.drawings[0]!, heard);
     await coefficients.listenToText();
