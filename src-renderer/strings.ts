@@ -160,7 +160,6 @@ export const strings = {
     gateFor: (names: string): string => `Trained for ${names}`,
     on: (name: string): string => `${name} speaks`,
     solo: (name: string): string => `Solo ${name}`,
-    soloShort: 'Solo',
     weight: 'Weight',
     weightOf: (name: string): string => `Weight of ${name}`,
     textWeight: 'Text encoder',

@@ -5,10 +5,19 @@ import { wordsOf } from './failure-words.ts';
 
 /** Milliseconds between attempts to connect again. */
 const retryMs = 1500;
+/** Milliseconds that the way back is offered. */
+const offeredMs = 20_000;
 
 export interface NoticeText {
   readonly id: number;
   readonly text: string;
+  /** What can be done about it, on a notice that reports no trouble. */
+  readonly action?: NoticeAction | undefined;
+}
+
+export interface NoticeAction {
+  readonly label: string;
+  readonly run: () => void;
 }
 
 class Connection {
@@ -68,6 +77,16 @@ class Connection {
 
   tell(text: string): void {
     this.#notices = [...this.#notices.filter((notice) => notice.text !== text), { id: this.#nextNotice++, text }];
+  }
+
+  /** Says what was done, with the way back; only the last such notice stays, for a while. */
+  offer(text: string, action: NoticeAction): void {
+    const others = this.#notices.filter((notice) => notice.action === undefined);
+    const id = this.#nextNotice++;
+    this.#notices = [...others, { id, text, action }];
+    setTimeout(() => {
+      this.dismiss(id);
+    }, offeredMs);
   }
 
   dismiss(id: number): void {

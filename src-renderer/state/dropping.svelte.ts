@@ -1,9 +1,8 @@
 // What is dropped on the window, or chosen, sorted by kind: experts with what lies beside them, folders, recipes, pictures.
-import type { LoadedRecipe } from '../../src-main/contract/window-library.ts';
 import { strings } from '../strings.ts';
 import { connection } from './connection.svelte.ts';
-import type { NamedRow } from './expert-stack.svelte.ts';
 import { navigation } from './navigation.svelte.ts';
+import { recipes } from './recipes.svelte.ts';
 import { restoring, type RestorablePicture } from './restoring.svelte.ts';
 import { studio } from './studio.svelte.ts';
 
@@ -109,7 +108,7 @@ class Dropping {
     const beside = all.filter((file) => kindOf(file.name) !== 'expert' && ownerOf(file) !== undefined);
     const rest = all.filter((file) => !experts.includes(file) && !beside.includes(file));
     const pictures = rest.filter(({ name }) => kindOf(name) === 'picture');
-    const recipes = rest.filter(({ name }) => kindOf(name) === 'recipe');
+    const dropped = rest.filter(({ name }) => kindOf(name) === 'recipe');
     // A text beside a picture is its caption.
     const pictured = new Set(pictures.map((picture) => keyOf(picture, besideEndings)));
     const unused = rest.filter(
@@ -125,7 +124,10 @@ class Dropping {
         : unused.map(({ name }) => (kindOf(name) === 'beside' ? text.ownerless(name) : text.unusable(name))),
     );
     if (fromFolder && unused.length > 0) connection.tell(text.ignored(unused.length));
-    for (const recipe of recipes) await this.#loadRecipe(recipe);
+    for (const recipe of dropped) {
+      const path = await connection.attempt(() => recipe.locate());
+      if (path !== undefined) await recipes.load(path);
+    }
     // Pictures in a folder of LoRAs are what came along with them.
     if (!fromFolder || experts.length === 0) await this.#askAbout(pictures);
     if (this.#picture !== undefined && experts.length > 0) {
@@ -153,28 +155,6 @@ class Dropping {
     }
     if (refused.length === 0) return;
     connection.tell(added === 0 ? refused.join('\n') : [text.batch(added, refused.length), ...refused].join('\n'));
-  }
-
-  async #loadRecipe(file: Dropped): Promise<void> {
-    await connection.attempt(async () => {
-      const recipe = await connection.request('loadRecipe', { path: await file.locate() });
-      const { rows, missing } = await rowsOf(recipe);
-      const { gate, mode, masks, overrides, switchEvery, np } = recipe;
-      const gateReport =
-        gate?.path === undefined
-          ? undefined
-          : await connection.request('inspect', { path: gate.path, ...studio.order.comparedWith() });
-      const complete = missing.length === 0;
-      const refused = studio.experts.restore(rows, complete ? gateReport : undefined, {
-        ...(mode === undefined ? {} : { mode }),
-        ...(masks === undefined || !complete ? {} : { masks }),
-        ...(overrides === undefined || !complete ? {} : { overrides }),
-        ...(switchEvery === undefined ? {} : { switchEvery }),
-        ...(np === undefined ? {} : { np }),
-      });
-      const all = [...(complete ? [] : [text.without(missing)]), ...refused];
-      if (all.length > 0) connection.tell(all.join('\n'));
-    });
   }
 
   async #askAbout(pictures: readonly Dropped[]): Promise<void> {
@@ -252,19 +232,6 @@ async function filesOf(root: FileSystemDirectoryEntry): Promise<readonly Dropped
   await walk(root, 0);
   if (files.length >= mostFiles) connection.tell(text.cut(files.length));
   return files;
-}
-
-/** The rows of a recipe whose files were found, and the names of the others. */
-async function rowsOf({
-  experts,
-}: LoadedRecipe): Promise<{ readonly rows: readonly NamedRow[]; readonly missing: readonly string[] }> {
-  const rows: NamedRow[] = [];
-  const missing: string[] = [];
-  for (const { name, path, settings } of experts) {
-    if (path === undefined) missing.push(name);
-    else rows.push({ report: await connection.request('inspect', { path, ...studio.order.comparedWith() }), settings });
-  }
-  return { rows, missing };
 }
 
 export const dropping = new Dropping();

@@ -5,6 +5,8 @@ import type { AdapterReport, FileReport, GateReport } from '../../src-main/contr
 import { strings } from '../strings.ts';
 
 export interface ExpertRow {
+  /** Of the row, whatever file it has. */
+  readonly id: number;
   readonly path: string;
   /** The file's name without its ending: what the engine calls it. */
   readonly name: string;
@@ -19,6 +21,8 @@ export interface ExpertRow {
   readonly blocks: string | undefined;
   /** A weight that changes over the steps; the slider ends it. */
   readonly schedule: string | undefined;
+  /** Whether its file was found missing. */
+  readonly missing: boolean;
 }
 
 export interface ChosenGate {
@@ -41,6 +45,7 @@ export type Added = { readonly kind: 'expert' | 'gate' } | { readonly kind: 'ref
 
 export class ExpertStack {
   #rows = $state.raw<readonly ExpertRow[]>([]);
+  #nextId = 1;
   #gate = $state.raw<ChosenGate>();
   #mode = $state<MixMode>('sum');
   /** Names of experts that are silent, by row of the UNet. */
@@ -98,6 +103,7 @@ export class ExpertStack {
       return refuse(strings.experts.notUsable(file, report.problems[0] ?? strings.experts.nothingFits));
     }
     const row: ExpertRow = {
+      id: this.#nextId++,
       path,
       name: file.replace(/\.safetensors$/i, ''),
       report,
@@ -108,9 +114,67 @@ export class ExpertStack {
       textWeight: undefined,
       blocks: undefined,
       schedule: undefined,
+      missing: false,
     };
     this.#rows = [...this.#rows, row];
     return { kind: 'expert' };
+  }
+
+  /** Puts another file in the place of the one at `path`: its switches and weights stay. */
+  replace(path: string, report: FileReport): Added {
+    const rows = this.#rows;
+    const old = rows.find((row) => row.path === path);
+    this.#rows = rows.filter((row) => row !== old);
+    const added = this.add(report);
+    const fresh = this.#rows.at(-1);
+    if (added.kind !== 'expert' || old === undefined || fresh === undefined) {
+      this.#rows = rows;
+      return added;
+    }
+    const { name, report: card, adapter } = fresh;
+    this.#rows = rows.map((row) => (row === old ? { ...old, path: fresh.path, name, report: card, adapter, missing: false } : row)); // prettier-ignore
+    this.#rename(old.name, name);
+    return added;
+  }
+
+  /** Moves a row to another place, counted from 0. Masks go with their experts; gates for roles follow the order. */
+  move(path: string, place: number): void {
+    const row = this.#rows.find((other) => other.path === path);
+    if (row === undefined) return;
+    const others = this.#rows.filter((other) => other !== row);
+    this.#rows = others.toSpliced(Math.max(0, Math.min(place, others.length)), 0, row);
+  }
+
+  /** Notes whether the file at `path` is there. */
+  markMissing(path: string, missing: boolean): void {
+    if (!this.#rows.some((row) => row.path === path && row.missing !== missing)) return;
+    this.#rows = this.#rows.map((row) => (row.path === path ? { ...row, missing } : row));
+  }
+
+  /** Remembers the whole stack as it is; returns the way back to it. */
+  keep(): () => void {
+    const [rows, gate, mode, silent, byHand, further] = [this.#rows, this.#gate, this.#mode, this.#silent, this.#byHand, this.#further]; // prettier-ignore
+    return () => {
+      this.#rows = rows;
+      this.#gate = gate;
+      this.#mode = mode;
+      this.#silent = silent;
+      this.#byHand = byHand;
+      this.#further = further;
+    };
+  }
+
+  /** What was said of an expert in a block is said of the one in its place. */
+  #rename(before: string, after: string): void {
+    this.#silent = Object.fromEntries(
+      Object.entries(this.#silent).map(([row, names]) => [row, names.map((name) => (name === before ? after : name))]),
+    );
+    this.#byHand = Object.fromEntries(
+      Object.entries(this.#byHand).map(([row, values]) => [
+        row,
+        Object.fromEntries(Object.entries(values).map(([name, value]) => [name === before ? after : name, value])),
+      ]),
+    );
   }
 
   change(

@@ -1,2 +1,134 @@
-// Words of the library and recipes.
-export const libraryWords = {} as const;
+// Words of the library, of recipes, and of the rows of the experts panel.
+import type { ExpertPlace, LibraryCard } from '../../src-main/contract/window-library.ts';
+
+const count = (number: number, one: string, many: string): string => `${number} ${number === 1 ? one : many}`;
+
+const places: Readonly<Record<ExpertPlace, string>> = {
+  bundled: 'Bundled',
+  library: 'My folders',
+  trained: 'Trained here',
+  dropped: 'Dropped here',
+};
+
+const kinds: Readonly<Record<LibraryCard['kind'], string>> = {
+  lora: 'LoRA',
+  gate: 'Gate',
+  embedding: 'Learned word',
+  other: 'Not an expert',
+  refused: 'Refused',
+};
+
+export const libraryWords = {
+  heading: 'Library',
+  results: (shown: number, all: number): string =>
+    shown === all ? count(all, 'file', 'files') : `${shown} of ${count(all, 'file', 'files')}`,
+  reading: (number: number): string => `reading ${count(number, 'file', 'files')}…`,
+  search: 'Search names, tags, trigger words, authors',
+  places,
+  kinds,
+  allKinds: 'All kinds',
+  kind: 'Kind',
+  allPlaces: 'Everywhere',
+  place: 'Where',
+  sort: 'Order',
+  sorts: { name: 'Name', newest: 'Newest first', largest: 'Largest first', folder: 'Folder' },
+  onlyFitting: 'Only what fits the model',
+  onlyFavourites: 'Only favourites',
+  tags: 'Tags',
+  moreTags: (number: number): string => `${number} more`,
+  clear: 'Clear the search',
+  nothing: 'Nothing fits this search.',
+  empty: 'Choose the folder of your LoRAs. They stay where they are: only their headers are read.',
+  folders: 'Folders',
+  addFolder: 'Add folder',
+  chooseFolder: 'Choose a folder…',
+  folderPath: 'Path of a folder of LoRAs',
+  folderHint: '/path/to/loras',
+  removeFolder: (path: string): string => `Take ${path} off the list`,
+  filesIn: (files: number): string => count(files, 'file', 'files'),
+  refresh: 'Look again',
+  refreshHint: 'Changes show by themselves; folders over a network may need this.',
+  missing: 'Missing or moved',
+  missingHint: 'You marked these files, and they are in no folder now. Your words wait for them.',
+  lastSeen: (path: string): string => `Last seen at ${path}`,
+  forget: (name: string): string => `Forget ${name}`,
+  card: {
+    add: 'Add to the stack',
+    addNamed: (name: string): string => `Add ${name} to the stack`,
+    inStack: 'In the stack',
+    details: (name: string): string => `Details of ${name}`,
+    favourite: (name: string): string => `${name} is a favourite`,
+    doesNotFit: 'Does not fit',
+    rank: (least: number, most: number): string => (least === most ? `rank ${least}` : `rank ${least}–${most}`),
+    unread: 'not read yet',
+  },
+  details: {
+    tags: 'My tags, between commas',
+    notes: 'My notes',
+    save: 'Save',
+    kept: 'Tags and notes are kept here, by the content of the file; the file itself is never written to.',
+    where: 'Where it is',
+    size: 'Size',
+    fileTags: 'Tags in the file',
+    bytes: (bytes: number): string =>
+      bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} KB` : `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`,
+  },
+  recipes: {
+    button: 'Recipes',
+    heading: 'Recipes',
+    hint: 'A recipe keeps the stack: experts, weights, masks, mode and gate. Files are known by their content, so it works on another machine.',
+    name: 'Name of the recipe',
+    save: 'Save the stack',
+    saved: (name: string): string => `Saved as ${name}.`,
+    nothingToSave: 'Add experts first, then their stack can be saved.',
+    own: 'My recipes',
+    ownNone: 'None yet.',
+    bundled: 'Bundled',
+    load: (name: string): string => `Load ${name}`,
+    remove: (name: string): string => `Remove the recipe ${name}`,
+    removed: (name: string): string => `The recipe ${name} lies in the folder “removed” beside the others now.`,
+    with: (experts: readonly string[], gate: boolean): string => `${experts.join(', ')}${gate ? ' · gate' : ''}`,
+    loaded: (name: string): string => `Loaded ${name}.`,
+    missing: (name: string, files: readonly string[]): string =>
+      `${name} was loaded without what was not found. Add the folder that holds it to the library, or drop the files:\n${files.join('\n')}`,
+    missingFile: (name: string, hash: string): string => `${name} (SHA-256 ${hash.slice(0, 12)}…)`,
+  },
+  tryBundled: {
+    heading: 'Try the bundled experts',
+    hint: 'Ten subjects and five styles for the bundled model, mixed by trained gates.',
+  },
+  row: {
+    undo: 'Undo',
+    soloLetter: 'S',
+    removed: (name: string): string => `${name} was removed from the stack.`,
+    move: (name: string, place: number, of: number): string =>
+      `Move ${name}, now ${place} of ${of}: Alt with the up and down arrows`,
+    moved: (name: string, place: number, of: number): string => `${name} is now ${place} of ${of}`,
+    replace: 'Replace the file…',
+    replaceOf: (name: string): string => `Replace the file of ${name}`,
+    missing: 'Its file is not there any more.',
+    find: 'Look for it',
+    notFound: (name: string): string => `${name} was not found in the library or among the dropped files.`,
+    schedule: (text: string): string => `Weight over the steps: ${text}. The slider ends it.`,
+    blocks: 'Block weights',
+    blocksText: 'Own block weights (LBW)',
+    blocksHint: '17 or 26 numbers between commas, from the text encoder over the input to the output',
+    blocksWrong: (numbers: number): string =>
+      `Block weights are 17 or 26 numbers between commas, not ${numbers}: write 1 where nothing should change.`,
+    blocksModes: 'They count in mode Block weights and where gates speak; a plain sum leaves them out.',
+    noBlocks: 'Everywhere alike',
+    ownBlocks: 'Own numbers',
+    presets: {
+      INS: 'INS: input, outer',
+      IND: 'IND: input, inner',
+      INALL: 'INALL: input',
+      MIDD: 'MIDD: middle',
+      OUTD: 'OUTD: output, inner',
+      OUTS: 'OUTS: output, outer',
+      OUTALL: 'OUTALL: output',
+      'ALL0.5': 'ALL0.5: half everywhere',
+      NONE: 'NONE: nowhere',
+    },
+    blockPicture: 'Strength from the text encoder (left) over input and middle to output (right)',
+  },
+} as const;

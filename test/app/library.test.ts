@@ -1,0 +1,231 @@
+// The library and the stack as an artist uses them: folders added and searched, tags and favourites, LoRAs stacked, ordered,
+// replaced and kept as a recipe. Chromium over `atelier serve`, the real engine and the bundled model.
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import axe from 'axe-core';
+import { chromium, type Browser, type Locator, type Page } from 'playwright-core';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { bundledFolder, copyLora } from '../support/library-case.ts';
+import { serveApp, type ServedApp } from '../support/serve-app.ts';
+
+const executablePath = process.env['ATELIER_CHROMIUM'] ?? '/usr/bin/chromium';
+const hasChromium = existsSync(executablePath);
+if (!hasChromium) console.log(`The library in a browser was skipped: there is no ${executablePath}.`);
+const hasExperts = existsSync(join(bundledFolder, 'fox-in-ink.mole.json'));
+if (hasChromium && !hasExperts) console.log('The library in a browser was skipped: there are no bundled experts.');
+
+const patient = { timeout: 30_000 };
+
+describe.skipIf(!hasChromium || !hasExperts)('the library', () => {
+  let browser: Browser;
+  let app: ServedApp;
+  let page: Page;
+  let complaints: string[];
+  let loras: string;
+  beforeAll(async () => {
+    browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] });
+  });
+  afterAll(async () => {
+    await browser.close();
+  });
+  beforeEach(async () => {
+    app = await serveApp();
+    loras = join(app.folder, 'loras');
+    copyLora(join(loras, 'styles/Bauhaus.safetensors'), 'ink', {
+      'modelspec.tags': 'style, print',
+      'modelspec.author': '<img src=x onerror=alert(1)>',
+    });
+    copyLora(join(loras, 'reynard.safetensors'), 'fox', { 'modelspec.tags': 'subject' });
+    copyLora(join(loras, 'chalk.safetensors'), 'sketch', { 'modelspec.tags': 'style' });
+    writeFileSync(join(loras, 'old.ckpt'), 'pickled');
+    page = await browser.newPage({ viewport: { width: 1440, height: 900 } });
+    complaints = [];
+    page.on('pageerror', (error) => complaints.push(error.message));
+    page.on('dialog', () => complaints.push('A script of a stranger ran.'));
+    page.on('console', (message) => {
+      if (message.type() === 'error') complaints.push(message.text());
+    });
+    await page.goto(app.link);
+    await page.getByRole('heading', { name: 'Experts', exact: true }).waitFor();
+  });
+  afterEach(async () => {
+    await page.close();
+    expect(await app.stop()).toBe(0);
+    expect(complaints).toEqual([]);
+  });
+
+  const button = (name: string): Locator => page.getByRole('button', { name, exact: true });
+  const tile = (name: string): Locator => button(`Add ${name} to the stack`);
+  const rows = (): Promise<readonly string[]> =>
+    page.getByRole('article').evaluateAll((cards) => cards.map((card) => card.getAttribute('aria-label') ?? ''));
+
+  /** Opens the library and adds the folder; waits until its files have been read. */
+  async function openLibrary(): Promise<void> {
+    await button('Library').click();
+    await page.getByRole('textbox', { name: 'Path of a folder of LoRAs' }).fill(loras);
+    await page.keyboard.press('Enter');
+    await tile('Bauhaus').waitFor(patient);
+    await expect.poll(() => page.getByText(/reading \d+ files?/).count(), patient).toBe(0);
+  }
+
+  async function stack(...names: readonly string[]): Promise<void> {
+    for (const name of names) {
+      await tile(name).dblclick();
+      await page.getByRole('article', { name, exact: true }).waitFor(patient);
+    }
+  }
+
+  it('finds files by tag, word and kind, with pictures, and shows what it refuses and why', async () => {
+    await openLibrary();
+    await button('print').click();
+    await page.getByText('1 of', { exact: false }).waitFor();
+    expect(await page.getByRole('button', { name: /^Add .* to the stack$/ }).count()).toBe(1);
+    await button('print').click();
+    await page.getByRole('searchbox').fill('onerror');
+    await tile('Bauhaus').waitFor();
+    await page.getByRole('searchbox').fill('penguin');
+    const picture = page
+      .getByRole('listitem')
+      .filter({ has: tile('penguin') })
+      .locator('img');
+    await expect
+      .poll(() => picture.evaluate((image: HTMLImageElement) => image.naturalWidth), patient)
+      .toBeGreaterThan(32);
+    await page.getByRole('searchbox').fill('zebra');
+    await button('Clear the search').click();
+    await page.getByRole('combobox', { name: 'Kind' }).selectOption('Refused');
+    await page.getByText('can run code when they are read').waitFor();
+    expect(await tile('old').getAttribute('aria-disabled')).toBe('true');
+  });
+
+  it('keeps tags and favourites over a reload, and notices a file that comes', async () => {
+    await openLibrary();
+    await tile('chalk').hover();
+    await button('chalk is a favourite').click();
+    await button('Details of chalk').click();
+    await page.getByRole('textbox', { name: 'My tags, between commas' }).fill('for portraits, soft');
+    await page.getByRole('textbox', { name: 'My notes' }).fill('weight 0.6');
+    await button('Save').click();
+    await page.reload();
+    await button('for portraits').waitFor(patient);
+    await page.getByRole('switch', { name: 'Only favourites' }).click();
+    await tile('chalk').waitFor();
+    expect(await page.getByRole('button', { name: /^Add .* to the stack$/ }).count()).toBe(1);
+    await page.getByRole('switch', { name: 'Only favourites' }).click();
+    copyLora(join(loras, 'late.safetensors'), 'ink');
+    await tile('late').waitFor(patient);
+  });
+
+  it('stacks by double click, Enter and drag; rows are ordered by key and mouse, removed and brought back', async () => {
+    await openLibrary();
+    await stack('reynard');
+    await tile('chalk').focus();
+    await page.keyboard.press('Enter');
+    await page.getByRole('article', { name: 'chalk' }).waitFor(patient);
+    await tile('Bauhaus').dragTo(page.getByRole('region', { name: 'Experts' }));
+    await page.getByRole('article', { name: 'Bauhaus' }).waitFor(patient);
+    expect(await rows()).toEqual(['reynard', 'chalk', 'Bauhaus']);
+    await page.getByRole('button', { name: /^Move Bauhaus/ }).focus();
+    await page.keyboard.press('Alt+ArrowUp');
+    await page.keyboard.press('Alt+ArrowUp');
+    expect(await rows()).toEqual(['Bauhaus', 'reynard', 'chalk']);
+    await page.getByRole('button', { name: /^Move Bauhaus/ }).dragTo(page.getByRole('article', { name: 'chalk' }));
+    expect(await rows()).toEqual(['reynard', 'chalk', 'Bauhaus']);
+    await page.getByRole('spinbutton', { name: 'Weight of chalk, number' }).fill('0.4');
+    await page.keyboard.press('Tab');
+    await button('Remove chalk').click();
+    expect(await rows()).toEqual(['reynard', 'Bauhaus']);
+    await button('Undo').click();
+    expect(await rows()).toEqual(['reynard', 'chalk', 'Bauhaus']);
+    expect(await page.getByRole('spinbutton', { name: 'Weight of chalk, number' }).inputValue()).toBe('0.4');
+  });
+
+  it('replaces a file in its place, takes block weights, and says when a file has gone', async () => {
+    await openLibrary();
+    await stack('reynard', 'chalk');
+    await page.getByRole('spinbutton', { name: 'Weight of reynard, number' }).fill('0.7');
+    await page.keyboard.press('Tab');
+    await button('Report card of reynard').click();
+    const chooser = page.waitForEvent('filechooser');
+    await button('Replace the file of reynard').click();
+    await (await chooser).setFiles(join(bundledFolder, 'castle.safetensors'));
+    await page.getByRole('article', { name: 'castle' }).waitFor(patient);
+    expect(await rows()).toEqual(['castle', 'chalk']);
+    expect(await page.getByRole('spinbutton', { name: 'Weight of castle, number' }).inputValue()).toBe('0.7');
+    await page.getByRole('combobox', { name: 'Block weights' }).selectOption('OUTALL');
+    await page.getByRole('img', { name: 'Strength from the text encoder' }).waitFor();
+    expect(await page.getByRole('combobox', { name: 'How they are mixed' }).inputValue()).toBe('manual');
+    await page.getByRole('combobox', { name: 'Block weights' }).selectOption('Own numbers');
+    const own = page.getByRole('textbox', { name: 'Own block weights (LBW)' });
+    await own.fill('1,0,1');
+    await page.keyboard.press('Tab');
+    await page.getByText('17 or 26 numbers between commas, not 3').waitFor();
+    rmSync(join(loras, 'chalk.safetensors'));
+    await page.getByText('Its file is not there any more.').waitFor(patient);
+    copyLora(join(loras, 'moved/chalk.safetensors'), 'sketch');
+    await tile('chalk').waitFor(patient);
+    await button('Look for it').click();
+    await expect.poll(() => page.getByText('Its file is not there any more.').count(), patient).toBe(0);
+  });
+
+  it('saves the stack as a recipe, and loads it with what is missing named; bundled ones bring their gate', async () => {
+    await openLibrary();
+    await stack('reynard', 'Bauhaus');
+    await page.getByRole('spinbutton', { name: 'Weight of Bauhaus, number' }).fill('0.3');
+    await page.keyboard.press('Tab');
+    await button('Recipes').click();
+    await page.getByRole('textbox', { name: 'Name of the recipe' }).fill('Fox on a poster');
+    await button('Save the stack').click();
+    await page.getByText('Saved as Fox on a poster.').waitFor(patient);
+    expect(readdirSync(join(app.folder, 'recipes'))).toEqual(['Fox on a poster.mole.json']);
+    const text = readFileSync(join(app.folder, 'recipes/Fox on a poster.mole.json'), 'utf8');
+    expect(text).not.toContain(app.folder);
+    await page.getByRole('button', { name: /^fox-in-ink / }).click();
+    await page.getByText(/^Trained for/).waitFor(patient);
+    expect(await rows()).toEqual(['fox', 'ink']);
+    expect(await page.getByRole('combobox', { name: 'How they are mixed' }).inputValue()).toBe('mole');
+    rmSync(join(loras, 'reynard.safetensors'));
+    await expect.poll(() => tile('reynard').count(), patient).toBe(0);
+    // What has the same content counts as the file: the bundled fox differs in its metadata.
+    await button('Recipes').click();
+    await page.getByRole('button', { name: /^Fox on a poster / }).click();
+    await page.getByRole('alert').getByText(/reynard\.safetensors \(SHA-256 [0-9a-f]{12}…\)/).waitFor(patient); // prettier-ignore
+    expect(await rows()).toEqual(['Bauhaus']);
+    expect(await page.getByRole('spinbutton', { name: 'Weight of Bauhaus, number' }).inputValue()).toBe('0.3');
+    await button('Undo').click();
+    expect(await rows()).toEqual(['fox', 'ink']);
+  });
+
+  it('offers what came with the app at the first start', async () => {
+    await page.getByText('Try the bundled experts').waitFor();
+    await page.getByRole('button', { name: /^Castle at dusk/i }).click();
+    await page.getByText(/^Trained for/).waitFor(patient);
+    expect(await rows()).toEqual(['castle', 'dusk']);
+  });
+
+  it.each(['light', 'dark'] as const)('has no serious fault of accessibility in %s colours', async (colorScheme) => {
+    await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
+    await openLibrary();
+    await stack('reynard');
+    await button('Report card of reynard').click();
+    await page.getByRole('combobox', { name: 'Block weights' }).selectOption('INS');
+    expect(await faults()).toEqual([]);
+    await button('Recipes').click();
+    expect(await faults()).toEqual([]);
+    await page.keyboard.press('Escape');
+    await tile('chalk').hover();
+    await button('Details of chalk').click();
+    await page.getByRole('textbox', { name: 'My notes' }).waitFor();
+    expect(await faults()).toEqual([]);
+  });
+
+  async function faults(): Promise<readonly string[]> {
+    await page.evaluate(axe.source);
+    return page.evaluate(async () => {
+      const { violations } = await (globalThis as unknown as { readonly axe: typeof axe }).axe.run();
+      return violations
+        .filter(({ impact }) => impact === 'serious' || impact === 'critical')
+        .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`);
+    });
+  }
+});
