@@ -15,9 +15,10 @@ const expertFolder = resolve(import.meta.dirname, '../../assets/experts');
 const bundled = existsSync(expertFolder)
   ? readdirSync(expertFolder).filter((name) => name.endsWith('.safetensors'))
   : [];
-const gateName = bundled.find((name) => name.endsWith('.mole.safetensors'));
-const loraNames = bundled.filter((name) => name !== gateName).map((name) => basename(name, '.safetensors'));
-const hasExperts = gateName !== undefined && loraNames.length > 1;
+/** The ones that “Add the bundled experts” adds: those of the gate for three LoRAs. */
+const gateName = 'fox-ink-sketch.mole.safetensors';
+const loraNames = basename(gateName, '.mole.safetensors').split('-');
+const hasExperts = [gateName, ...loraNames.map((name) => `${name}.safetensors`)].every((name) => bundled.includes(name));
 if (hasChromium && !hasExperts) console.log(`The experts of the workbench were skipped: ${expertFolder} has none.`);
 
 /** Long enough for a picture on a busy machine. */
