@@ -71,7 +71,8 @@ try {
   await tour.getByText(/^2 of/).waitFor();
   await tour.getByRole('button', { name: 'Leave the tour' }).click();
   await setField('Guidance (CFG)', 4);
-  await draw('a fox, ink style', 9);
+  await draw('a fox, ink style', 8);
+  await page.getByRole('button', { name: 'Dismiss' }).click();
   await take('draw');
 
   await show('Compare');
@@ -106,7 +107,7 @@ try {
   }
   await show('Gallery');
   await page.waitForTimeout(2000);
-  await page.getByRole('main').getByRole('img').first().click();
+  await page.getByRole('option').first().click();
   await take('gallery');
 } finally {
   await browser.close();

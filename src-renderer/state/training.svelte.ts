@@ -1,4 +1,5 @@
 // Training as the host tells it: pictures, the estimate, the training under way and what was trained; and the verbs of the view.
+import { FailureError } from '../../src-main/contract/failure.ts';
 import type { MixRequest } from '../../src-main/contract/experts.ts';
 import type { News } from '../../src-main/contract/window.ts';
 import type {
@@ -308,7 +309,8 @@ class Training {
       if (asked === this.#asked) this.#estimate = estimate;
     } catch (error) {
       // A start puts an end to it, and says itself what is wrong.
-      if (asked === this.#asked && this.#current === undefined) this.#trouble = wordsOf(error);
+      const ended = error instanceof FailureError && error.failure.kind === 'cancelled';
+      if (!ended && asked === this.#asked && this.#current === undefined) this.#trouble = wordsOf(error);
     } finally {
       this.#measuring = false;
     }

@@ -51,7 +51,7 @@ describe.skipIf(!runs)('dropped on the window', { timeout: 180_000 }, () => {
     page.on('pageerror', (error) => complaints.push(error.message));
     page.on('dialog', () => complaints.push('A script of a stranger ran.'));
     await page.goto(app.link);
-    await page.getByRole('heading', { name: 'Experts' }).waitFor();
+    await page.getByRole('heading', { name: 'Experts', exact: true }).waitFor();
   });
   afterEach(async () => {
     await page.close();
@@ -171,7 +171,7 @@ describe.skipIf(!runs)('dropped on the window', { timeout: 180_000 }, () => {
     const bytes = fileBytes(file);
 
     await page.reload();
-    await page.getByRole('heading', { name: 'Experts' }).waitFor();
+    await page.getByRole('heading', { name: 'Experts', exact: true }).waitFor();
     expect(await page.getByRole('article').count()).toBe(0);
     await prompt().fill('something else');
     await setField('Steps', '9');

@@ -57,7 +57,7 @@ describe.skipIf(why !== undefined)('the app in Electron', () => {
     page = await app.firstWindow();
     complaints = [];
     page.on('pageerror', (error) => complaints.push(error.message));
-    await page.getByRole('heading', { name: 'Experts' }).waitFor();
+    await page.getByRole('heading', { name: 'Experts', exact: true }).waitFor();
   }
 
   const button = (name: string): Locator => page.getByRole('button', { name, exact: true });

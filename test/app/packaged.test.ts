@@ -49,7 +49,7 @@ describe.skipIf(why !== undefined)('the packed app', () => {
     await pageIsThere(port);
     browser = await chromium.connectOverCDP(`http://127.0.0.1:${port}`);
     page = browser.contexts()[0]!.pages()[0]!;
-    await page.getByRole('heading', { name: 'Experts' }).waitFor();
+    await page.getByRole('heading', { name: 'Experts', exact: true }).waitFor();
   });
   afterEach(async () => {
     await browser.close();

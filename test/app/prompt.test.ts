@@ -37,7 +37,7 @@ describe.skipIf(!hasChromium)('the prompt', () => {
     complaints = [];
     page.on('pageerror', (error) => complaints.push(error.message));
     await page.goto(app.link);
-    await page.getByRole('heading', { name: 'Experts' }).waitFor();
+    await page.getByRole('heading', { name: 'Experts', exact: true }).waitFor();
   });
   afterEach(async () => {
     await page.close();

@@ -23,7 +23,7 @@ describe.skipIf(!hasChromium)('settings and help', () => {
     app = await serveApp();
     page = await browser.newPage({ viewport: { width: 1440, height: 900 } });
     await page.goto(app.link);
-    await page.getByRole('heading', { name: 'Experts' }).waitFor();
+    await page.getByRole('heading', { name: 'Experts', exact: true }).waitFor();
   });
   afterEach(async () => {
     await page.close();

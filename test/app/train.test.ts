@@ -40,7 +40,7 @@ describe.skipIf(!isReady)('the train view', () => {
       if (message.type() === 'error') complaints.push(message.text());
     });
     await page.goto(app.link);
-    await page.getByRole('heading', { name: 'Experts' }).waitFor();
+    await page.getByRole('heading', { name: 'Experts', exact: true }).waitFor();
   });
   afterEach(async () => {
     await page.close();
