@@ -58,6 +58,7 @@ const doors: Readonly<Record<string, (file: string) => boolean>> = {
   'onnxruntime-node': (file) => file === 'runtime/session.ts',
   sharp: (file) => file === 'formats/png.ts',
   'node-sqlite3-wasm': (file) => file === 'host/history-database.ts',
+  chokidar: (file) => file === 'host/folder-watch.ts',
   ws: (file) => file === 'serve/web-server.ts',
   electron: (file) => file === 'main.ts' || file === 'preload.ts' || file.startsWith('desktop/'),
 };

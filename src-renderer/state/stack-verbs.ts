@@ -25,6 +25,15 @@ export const stackVerbs = {
     connection.offer(text.removed(name), { label: text.undo, run: undo });
   },
 
+  /** Takes the gate away, with the way back. */
+  removeGate: (): void => {
+    const { gate } = experts;
+    if (gate === undefined) return;
+    const undo = experts.keep();
+    experts.removeGate();
+    connection.offer(text.removed(gate.name), { label: text.undo, run: undo });
+  },
+
   /** Puts the file that `locate` finds in the place of the one at `path`. */
   replace: async (path: string, locate: () => Promise<string>): Promise<void> => {
     await connection.attempt(async () => {

@@ -18,7 +18,9 @@ const bundled = existsSync(expertFolder)
 /** The ones that “Add the bundled experts” adds: those of the gate for three LoRAs. */
 const gateName = 'fox-ink-sketch.mole.safetensors';
 const loraNames = basename(gateName, '.mole.safetensors').split('-');
-const hasExperts = [gateName, ...loraNames.map((name) => `${name}.safetensors`)].every((name) => bundled.includes(name));
+const hasExperts = [gateName, ...loraNames.map((name) => `${name}.safetensors`)].every((name) =>
+  bundled.includes(name),
+);
 if (hasChromium && !hasExperts) console.log(`The experts of the workbench were skipped: ${expertFolder} has none.`);
 
 /** Long enough for a picture on a busy machine. */

@@ -172,7 +172,7 @@ async function drawingRows(table: Table, display: Display): Promise<void> {
   const home = makeHome(display);
   const app = await launchApp(home);
   const page = await app.firstWindow();
-  await page.getByRole('heading', { name: 'Experts' }).waitFor();
+  await page.getByRole('heading', { name: 'Experts', exact: true }).waitFor();
   // The first picture starts the engine; what follows is the work of every day.
   await drawOnce(page);
   await watch(page);
@@ -217,7 +217,7 @@ async function browserRows(table: Table): Promise<void> {
   try {
     const page = await browser.newPage();
     await page.goto(served.link);
-    await page.getByRole('heading', { name: 'Experts' }).waitFor();
+    await page.getByRole('heading', { name: 'Experts', exact: true }).waitFor();
     const ready = Date.now() - spawned;
     table.row(
       'Chromium over serve: start of both to a usable page',
