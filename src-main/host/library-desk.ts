@@ -20,8 +20,10 @@ import { LibraryIndex, type PlacedFile } from './library-index.ts';
 import { LibraryMarks, type Mark } from './library-marks.ts';
 import { RecipeShelf } from './recipe-shelf.ts';
 
-/** Milliseconds in which news are gathered. */
+/** Milliseconds in which news are gathered, and while many files are being read. */
 const gatherMs = 150;
+const gatherManyMs = 1000;
+const many = 20;
 
 const unmarked = { favourite: false, tags: [], notes: '' };
 
@@ -318,20 +320,23 @@ export class LibraryDesk implements Desk<keyof LibraryMethods> {
 
   #tellLater(): void {
     if (this.#closed) return;
-    this.#newsTimer ??= setTimeout(() => {
-      this.#newsTimer = undefined;
-      const changed = this.#index.files.filter(({ path }) => this.#changed.has(path));
-      this.#surroundings.tell({
-        kind: 'library',
-        changed: changed.map((file) => this.#cardOf(file)),
-        gone: [...this.#gone],
-        missing: this.#missing(),
-        folders: this.#folders,
-        reading: this.#index.waiting,
-      });
-      this.#changed.clear();
-      this.#gone.clear();
-    }, gatherMs);
+    this.#newsTimer ??= setTimeout(
+      () => {
+        this.#newsTimer = undefined;
+        const changed = this.#index.files.filter(({ path }) => this.#changed.has(path));
+        this.#surroundings.tell({
+          kind: 'library',
+          changed: changed.map((file) => this.#cardOf(file)),
+          gone: [...this.#gone],
+          missing: this.#missing(),
+          folders: this.#folders,
+          reading: this.#index.waiting,
+        });
+        this.#changed.clear();
+        this.#gone.clear();
+      },
+      this.#index.waiting > many ? gatherManyMs : gatherMs,
+    );
   }
 
   async #tellRecipes(): Promise<void> {

@@ -103,7 +103,7 @@ class Library {
       for (const tag of card.ownTags) counts[tag] = (counts[tag] ?? 0) + 1;
     }
     return Object.entries(counts)
-      .sort(([a, x], [b, y]) => y - x || a.localeCompare(b))
+      .sort(([a, x], [b, y]) => y - x || compare(a, b))
       .map(([tag]) => tag);
   });
 
@@ -220,14 +220,16 @@ function textOf(card: LibraryCard): string {
   return text;
 }
 
-const byName = (a: LibraryCard, b: LibraryCard): number =>
-  a.name.localeCompare(b.name, undefined, { numeric: true }) || a.path.localeCompare(b.path);
+/** Made once: a comparison of its own for every pair would take half a second for a thousand files. */
+const { compare } = new Intl.Collator(undefined, { numeric: true });
+
+const byName = (a: LibraryCard, b: LibraryCard): number => compare(a.name, b.name) || compare(a.path, b.path);
 
 const orders: Readonly<Record<LibrarySort, (a: LibraryCard, b: LibraryCard) => number>> = {
   name: byName,
   newest: (a, b) => b.modifiedMs - a.modifiedMs || byName(a, b),
   largest: (a, b) => b.bytes - a.bytes || byName(a, b),
-  folder: (a, b) => a.place.localeCompare(b.place) || a.below.localeCompare(b.below) || byName(a, b),
+  folder: (a, b) => compare(a.place, b.place) || compare(a.below, b.below) || byName(a, b),
 };
 
 export const library = new Library();
