@@ -8,7 +8,8 @@ export default defineConfig({
     exclude: ['bench/**', 'golden/**'],
     pool: 'forks',
     globalSetup: ['support/build-once.ts'],
-    testTimeout: 60_000,
-    hookTimeout: 120_000,
+    // Long enough for a machine that does something else meanwhile: a test that hangs is rarer than one that waits.
+    testTimeout: 120_000,
+    hookTimeout: 180_000,
   },
 });

@@ -100,6 +100,9 @@ try {
   await take('train');
 
   await page.emulateMedia({ colorScheme: 'light', reducedMotion: 'reduce' });
+  await show('Draw');
+  // The rest of the gallery is the model's own.
+  for (const name of ['fox', 'ink']) await page.getByRole('button', { name: `Remove ${name}`, exact: true }).click();
   const prompts = ['a red apple, noto style', 'a dog, twemoji style', 'a palm tree, fluent style', 'a cat, emojione style'];
   for (const [i, prompt] of prompts.entries()) {
     await draw(prompt, 20 + i);
