@@ -115,7 +115,7 @@ export const libraryWords = {
     blocksHint: '17 or 26 numbers between commas, from the text encoder over the input to the output',
     blocksWrong: (numbers: number): string =>
       `Block weights are 17 or 26 numbers between commas, not ${numbers}: write 1 where nothing should change.`,
-    blocksModes: 'They count in mode Block weights and where gates speak; a plain sum leaves them out.',
+    blocksModes: 'They count in every way of mixing but the plain sum.',
     noBlocks: 'Everywhere alike',
     ownBlocks: 'Own numbers',
     presets: {
