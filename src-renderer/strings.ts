@@ -176,6 +176,8 @@ export const strings = {
     notAnExpert: (name: string, summary: string): string => `${name} is not a LoRA or a gate: ${summary}`,
     notUsable: (name: string, why: string): string => `${name} was not added. ${why}`,
     nothingFits: 'None of its layers fits this model.',
+    gone: (paths: readonly string[]): string =>
+      `Of the last session’s stack, this is not there any more: ${paths.join(', ')}.`,
     triggers: 'Trigger words',
     training: 'Training',
     author: 'Author',
