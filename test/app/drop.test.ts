@@ -3,14 +3,14 @@
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
-import { chromium, type Browser, type Locator, type Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { Locator, Page } from 'playwright-core';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { fileHashes } from '../../src-main/engine/file-hashes.ts';
 import { formatInfotext } from '../../src-main/formats/infotext.ts';
 import { insertPngText } from '../../src-main/formats/png-text.ts';
-import { serveApp, type ServedApp } from '../support/serve-app.ts';
+import type { ServedApp } from '../support/serve-app.ts';
+import { hasChromium, patient, useAppPage } from './app-page.ts';
 
-const executablePath = process.env['ATELIER_CHROMIUM'] ?? '/usr/bin/chromium';
 const expertFolder = resolve(import.meta.dirname, '../../assets/experts');
 const bundled = existsSync(expertFolder)
   ? readdirSync(expertFolder).filter((name) => name.endsWith('.safetensors'))
@@ -21,97 +21,20 @@ const loras = bundled
 /** A gate, after the experts that its name lists. */
 const gateName = bundled.find((name) => name.endsWith('.mole.safetensors'));
 const gated = gateName === undefined ? [] : [...gateName.split('.')[0]!.split('-'), basename(gateName, '.safetensors')];
-const runs = existsSync(executablePath) && gated.length > 2;
-if (!runs) console.log(`Dropped files were skipped: they need ${executablePath} and the experts in ${expertFolder}.`);
-
-/** Long enough for a picture on a busy machine. */
-const drawn = { timeout: 50_000 };
-
-interface DroppedFile {
-  readonly name: string;
-  readonly bytes: Uint8Array;
-  readonly type?: string;
-}
+const runs = hasChromium('Dropped files') && gated.length > 2;
+if (gated.length <= 2) console.log(`Dropped files were skipped: they need a gate and its experts in ${expertFolder}.`);
 
 describe.skipIf(!runs)('dropped on the window', { timeout: 180_000 }, () => {
-  let browser: Browser;
-  let app: ServedApp;
+  const ui = useAppPage();
+  const { button, prompt, field, setField, alerts, thumbnails, draw, drop } = ui;
   let page: Page;
-  let complaints: string[];
-  beforeAll(async () => {
-    browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] });
-  });
-  afterAll(async () => {
-    await browser.close();
-  });
-  beforeEach(async () => {
-    app = await serveApp();
-    page = await browser.newPage({ viewport: { width: 1440, height: 900 } });
-    complaints = [];
-    page.on('pageerror', (error) => complaints.push(error.message));
-    page.on('dialog', () => complaints.push('A script of a stranger ran.'));
-    await page.goto(app.link);
-    await page.getByRole('heading', { name: 'Experts', exact: true }).waitFor();
-  });
-  afterEach(async () => {
-    await page.close();
-    expect(await app.stop()).toBe(0);
-    expect(complaints).toEqual([]);
+  let app: ServedApp;
+  beforeEach(() => {
+    ({ page, app } = ui);
   });
 
   const expertBytes = (name: string): Buffer => readFileSync(join(expertFolder, `${name}.safetensors`));
-  const button = (name: string | RegExp): Locator =>
-    page.getByRole('button', { name, ...(typeof name === 'string' ? { exact: true } : {}) });
-  const prompt = (): Locator => page.getByRole('textbox', { name: 'Prompt', exact: true });
-  const field = (name: string): Locator => page.getByRole('spinbutton', { name, exact: true });
   const dialog = (): Locator => page.getByRole('dialog');
-  const alerts = (): Promise<readonly string[]> => page.getByRole('alert').allTextContents();
-  const thumbnails = (): Locator => page.getByRole('button', { name: /^Show / });
-  const picture = (): Locator =>
-    page.getByRole('region', { name: 'Picture' }).getByRole('img', { name: /, seed \d+$/ });
-
-  async function setField(name: string, value: string): Promise<void> {
-    await field(name).fill(value);
-    await page.keyboard.press('Tab');
-  }
-
-  /** Drops files together, as a file manager does. */
-  async function drop(...files: readonly DroppedFile[]): Promise<void> {
-    const sent = files.map(({ name, bytes, type }) => ({
-      name,
-      type: type ?? '',
-      base64: Buffer.from(bytes).toString('base64'),
-    }));
-    const transfer = await page.evaluateHandle((all) => {
-      const data = new DataTransfer();
-      for (const { name, type, base64 } of all) {
-        data.items.add(new File([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))], name, { type }));
-      }
-      return data;
-    }, sent);
-    for (const kind of ['dragenter', 'dragover', 'drop'])
-      await page.dispatchEvent('body', kind, { dataTransfer: transfer });
-  }
-
-  async function draw(): Promise<string> {
-    const before = await thumbnails().count();
-    await button('Generate').click();
-    await expect
-      .poll(async () => [await thumbnails().count(), ...(await page.getByRole('alert').allTextContents())], drawn)
-      .toEqual([before + 1]);
-    return pixels();
-  }
-
-  function pixels(): Promise<string> {
-    return picture().evaluate(async (element) => {
-      const source = element as HTMLImageElement;
-      await source.decode();
-      const canvas = new OffscreenCanvas(source.naturalWidth, source.naturalHeight);
-      const context = canvas.getContext('2d')!;
-      context.drawImage(source, 0, 0);
-      return `${canvas.width}x${canvas.height}:${context.getImageData(0, 0, canvas.width, canvas.height).data.join()}`;
-    });
-  }
 
   const drawnFiles = (): readonly string[] => readdirSync(app.folder).filter((name) => name.endsWith('.png'));
   const fileBytes = (name: string): Buffer => readFileSync(join(app.folder, name));
@@ -123,7 +46,7 @@ describe.skipIf(!runs)('dropped on the window', { timeout: 180_000 }, () => {
       { name: 'mine.safetensors', bytes: expertBytes(loras[1]!) },
       { name: 'mine.json', bytes: Buffer.from(JSON.stringify({ 'preferred weight': 0.55 })) },
     );
-    await expect.poll(() => page.getByRole('article').count(), drawn).toBe(2);
+    await expect.poll(() => page.getByRole('article').count(), patient).toBe(2);
     await expect.poll(alerts).toEqual([expect.stringContaining('2 added, ')]);
     expect(await alerts()).toEqual([expect.stringContaining('broken.safetensors was not added.')]);
     expect(await page.getByRole('spinbutton', { name: /^Weight of mine/ }).inputValue()).toBe('0.55');
@@ -151,7 +74,7 @@ describe.skipIf(!runs)('dropped on the window', { timeout: 180_000 }, () => {
     const data = { items: [], files: [folder], dragOperationsMask: 1 };
     for (const type of ['dragEnter', 'dragOver', 'drop'] as const)
       await cdp.send('Input.dispatchDragEvent', { type, x: 700, y: 400, data });
-    await expect.poll(() => page.getByRole('article').count(), drawn).toBe(2);
+    await expect.poll(() => page.getByRole('article').count(), patient).toBe(2);
     await expect.poll(alerts).toEqual([expect.stringContaining('1 other file was left alone.')]);
     rmSync(folder, { recursive: true });
   });
@@ -284,7 +207,7 @@ describe.skipIf(!runs)('dropped on the window', { timeout: 180_000 }, () => {
     await button('Take out of the queue').nth(1).click();
     await expect.poll(order).toEqual(['third', 'second']);
     await button('Go on with the queue').click();
-    await expect.poll(() => thumbnails().count(), drawn).toBe(3);
+    await expect.poll(() => thumbnails().count(), patient).toBe(3);
     const labels = await thumbnails().evaluateAll((all) => all.map((one) => one.getAttribute('aria-label')));
     expect(labels.map((label) => label?.split(',')[0])).toEqual(['Show second', 'Show third', 'Show zero']);
     await button('Clear finished').click();

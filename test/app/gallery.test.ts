@@ -3,57 +3,33 @@
 import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import axe from 'axe-core';
-import { chromium, type Browser, type Locator, type Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { Locator, Page } from 'playwright-core';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { readMetadata } from '../../src-main/formats/picture-metadata.ts';
 import { paintPicture } from '../support/painted-picture.ts';
-import { serveApp, type ServedApp } from '../support/serve-app.ts';
+import type { ServedApp } from '../support/serve-app.ts';
+import { hasChromium, patient, useAppPage } from './app-page.ts';
 
-const executablePath = process.env['ATELIER_CHROMIUM'] ?? '/usr/bin/chromium';
-const hasChromium = existsSync(executablePath);
-if (!hasChromium) console.log(`The gallery in a browser was skipped: there is no ${executablePath}.`);
-
-/** Long enough for a picture, or for many files to be read, on a busy machine. */
-const patient = { timeout: 50_000 };
-
-describe.skipIf(!hasChromium)('the gallery', () => {
-  let browser: Browser;
-  let app: ServedApp;
+describe.skipIf(!hasChromium('The gallery'))('the gallery', () => {
+  const ui = useAppPage({ opensAtOnce: false });
+  const { button, prompt, field, seriousFaults } = ui;
   let page: Page;
-  let complaints: string[];
-  beforeAll(async () => {
-    browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] });
-  });
-  afterAll(async () => {
-    await browser.close();
-  });
-  beforeEach(async () => {
-    page = await browser.newPage({ viewport: { width: 1440, height: 900 } });
-    complaints = [];
-    page.on('pageerror', (error) => complaints.push(error.message));
-    page.on('dialog', () => complaints.push('A script of a stranger ran.'));
-  });
-  afterEach(async () => {
-    await page.close();
-    expect(await app.stop()).toBe(0);
-    expect(complaints).toEqual([]);
+  let app: ServedApp;
+  beforeEach(() => {
+    ({ page } = ui);
   });
 
-  const button = (name: string): Locator => page.getByRole('button', { name, exact: true });
   const options = (): Locator => page.getByRole('option');
   const details = (): Locator => page.getByRole('region', { name: 'The chosen picture' });
   const search = (text: string): Promise<void> => page.getByRole('searchbox').fill(text);
 
   /** Opens the gallery on painted pictures, as the command line would have left them; waits until all were found. */
   async function openWith(pictures: readonly Parameters<typeof paintPicture>[1][]): Promise<void> {
-    app = await serveApp([], async (folder) => {
+    app = await ui.open(async (folder) => {
       for (const [i, picture] of pictures.entries()) {
         await paintPicture(join(folder, `p${i}.png`), { ...picture, date: 1.7e12 + i * 1000 });
       }
     });
-    await page.goto(app.link);
-    await page.getByRole('heading', { name: 'Experts', exact: true }).waitFor();
     await button('Gallery').click();
     if (pictures.length === 0) return;
     const found = (): Promise<string | null> => page.getByText(/^\d+ pictures?$/).textContent();
@@ -63,8 +39,8 @@ describe.skipIf(!hasChromium)('the gallery', () => {
   it('invites to draw when there is nothing, and shows a picture the moment it is finished', async () => {
     await openWith([]);
     await button('Draw the first one').click();
-    await page.getByRole('textbox', { name: 'Prompt', exact: true }).fill('a palm tree');
-    await page.getByRole('spinbutton', { name: 'Steps', exact: true }).fill('2');
+    await prompt().fill('a palm tree');
+    await field('Steps').fill('2');
     await page.keyboard.press('Control+Enter');
     await button('Gallery').click();
     await page.getByRole('option', { name: 'a palm tree' }).waitFor(patient);
@@ -131,10 +107,8 @@ describe.skipIf(!hasChromium)('the gallery', () => {
     ]);
     await page.getByRole('option', { name: 'a dog' }).click();
     await button('Restore settings').click();
-    await expect
-      .poll(() => page.getByRole('textbox', { name: 'Prompt', exact: true }).inputValue(), patient)
-      .toBe('a dog');
-    expect(await page.getByRole('spinbutton', { name: 'Seed', exact: true }).inputValue()).toBe('77');
+    await expect.poll(() => prompt().inputValue(), patient).toBe('a dog');
+    expect(await field('Seed').inputValue()).toBe('77');
   });
 
   it('compares two pictures and says in what they differ', async () => {
@@ -201,25 +175,17 @@ describe.skipIf(!hasChromium)('the gallery', () => {
   it.each(['light', 'dark'] as const)('has no serious fault of accessibility in %s colours', async (colorScheme) => {
     await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
     await openWith(Array.from({ length: 3 }, (_, i) => ({ prompt: `a dog ${i}`, seed: i, experts: ['ink'] })));
-    await page.evaluate(axe.source);
-    const faults = (): Promise<readonly string[]> =>
-      page.evaluate(async () => {
-        const { violations } = await (globalThis as unknown as { readonly axe: typeof axe }).axe.run();
-        return violations
-          .filter(({ impact }) => impact === 'serious' || impact === 'critical')
-          .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`);
-      });
     await options().first().click();
     await details().getByText('a dog 2', { exact: true }).waitFor();
-    expect(await faults()).toEqual([]);
+    expect(await seriousFaults()).toEqual([]);
     await button('Export…').click();
-    expect(await faults()).toEqual([]);
+    expect(await seriousFaults()).toEqual([]);
     await page.keyboard.press('Escape');
     await options()
       .nth(1)
       .click({ modifiers: ['Control'] });
     await button('Compare').last().click();
     await page.getByRole('rowheader', { name: 'Seed' }).waitFor();
-    expect(await faults()).toEqual([]);
+    expect(await seriousFaults()).toEqual([]);
   });
 });
