@@ -2,13 +2,12 @@
 // map. Chromium over `atelier serve`, the real engine, the bundled model and experts.
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
-import axe from 'axe-core';
-import { chromium, type Browser, type Locator, type Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { Locator, Page } from 'playwright-core';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { readMetadata } from '../../src-main/formats/picture-metadata.ts';
-import { serveApp, type ServedApp } from '../support/serve-app.ts';
+import type { ServedApp } from '../support/serve-app.ts';
+import { hasChromium, pixelsOf, useAppPage } from './app-page.ts';
 
-const executablePath = process.env['ATELIER_CHROMIUM'] ?? '/usr/bin/chromium';
 const expertFolder = resolve(import.meta.dirname, '../../assets/experts');
 const files = existsSync(expertFolder) ? readdirSync(expertFolder) : [];
 /** A gate whose name lists its experts, and they. */
@@ -20,89 +19,38 @@ const gateName = files.find(
       .every((expert) => files.includes(`${expert}.safetensors`)),
 );
 const experts = gateName === undefined ? [] : basename(gateName, '.mole.safetensors').split('-');
-const runs = existsSync(executablePath) && experts.length > 1;
-if (!runs)
-  console.log(`Comparing was skipped: it needs ${executablePath} and a gate with its experts in ${expertFolder}.`);
+const runs = hasChromium('Comparing') && experts.length > 1;
+if (experts.length < 2) console.log(`Comparing was skipped: it needs a gate with its experts in ${expertFolder}.`);
 
 /** Long enough for pictures on a busy machine. */
 const drawn = { timeout: 120_000 };
 
 describe.skipIf(!runs)('comparing', { timeout: 300_000 }, () => {
-  let browser: Browser;
-  let app: ServedApp;
+  const ui = useAppPage();
+  const { prompt, setField, addExperts, draw, seriousFaults } = ui;
   let page: Page;
-  let complaints: string[];
-  beforeAll(async () => {
-    browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] });
-  });
-  afterAll(async () => {
-    await browser.close();
-  });
+  let app: ServedApp;
   beforeEach(async () => {
-    app = await serveApp();
-    page = await browser.newPage({ viewport: { width: 1440, height: 900 } });
-    complaints = [];
-    page.on('pageerror', (error) => complaints.push(error.message));
-    page.on('console', (message) => {
-      if (message.type() === 'error') complaints.push(message.text());
-    });
-    await page.goto(app.link);
-    await page.getByRole('heading', { name: 'Experts', exact: true }).waitFor();
-    for (const name of [...experts, basename(gateName!, '.safetensors')]) {
-      await page
-        .getByRole('textbox', { name: 'Path of a LoRA or gate file' })
-        .fill(join(expertFolder, `${name}.safetensors`));
-      await page.keyboard.press('Enter');
-    }
+    ({ page, app } = ui);
+    const files = [...experts.map((name) => `${name}.safetensors`), gateName!];
+    await addExperts(...files.map((name) => join(expertFolder, name)));
     await page.getByText(/^Trained for/).waitFor();
-    await page.getByRole('textbox', { name: 'Prompt', exact: true }).fill('a fox');
+    await prompt().fill('a fox');
     await setField('Steps', '3');
-  });
-  afterEach(async () => {
-    await page.close();
-    expect(await app.stop()).toBe(0);
-    expect(complaints).toEqual([]);
   });
 
   const button = (name: string | RegExp): Locator =>
     page.getByRole('main').getByRole('button', { name, ...(typeof name === 'string' ? { exact: true } : {}) });
   const cells = (): Locator => page.getByRole('img', { name: /^Picture: / });
 
-  async function setField(name: string, value: string): Promise<void> {
-    await page.getByRole('spinbutton', { name, exact: true }).fill(value);
-    await page.keyboard.press('Tab');
-  }
-
   const show = (view: 'Draw' | 'Compare'): Promise<void> =>
     page.getByRole('banner').getByRole('button', { name: view, exact: true }).click();
-
-  function pixelsOf(image: Locator): Promise<string> {
-    return image.evaluate(async (element) => {
-      const source = element as HTMLImageElement;
-      await source.decode();
-      const canvas = new OffscreenCanvas(source.naturalWidth, source.naturalHeight);
-      const context = canvas.getContext('2d')!;
-      context.drawImage(source, 0, 0);
-      const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
-      return `${canvas.width}x${canvas.height}:${data.join()}`;
-    });
-  }
 
   async function finished(count: number): Promise<readonly string[]> {
     await expect.poll(() => cells().count(), drawn).toBe(count);
     const all: string[] = [];
     for (let i = 0; i < count; i++) all.push(await pixelsOf(cells().nth(i)));
     return all;
-  }
-
-  async function faults(): Promise<readonly string[]> {
-    await page.evaluate(axe.source);
-    return page.evaluate(async () => {
-      const { violations } = await (globalThis as unknown as { readonly axe: typeof axe }).axe.run();
-      return violations
-        .filter(({ impact }) => impact === 'serious' || impact === 'critical')
-        .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`);
-    });
   }
 
   it('shows plain sum, normalised sum and gates from one seed, and any two under a line that keys move', async () => {
@@ -125,7 +73,7 @@ describe.skipIf(!runs)('comparing', { timeout: 300_000 }, () => {
     await page.keyboard.press('Enter');
     for (const colorScheme of ['light', 'dark'] as const) {
       await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
-      expect(await faults()).toEqual([]);
+      expect(await seriousFaults()).toEqual([]);
     }
     await button('A and B').click();
     const line = page.getByRole('slider', { name: 'Line between A and B' });
@@ -136,7 +84,7 @@ describe.skipIf(!runs)('comparing', { timeout: 300_000 }, () => {
     await page.keyboard.press('Home');
     expect(await line.getAttribute('aria-valuetext')).toBe('0 % A, 100 % B');
     expect(await page.getByRole('img', { name: /^B: .*MoLE gates/ }).count()).toBe(1);
-    expect(await faults()).toEqual([]);
+    expect(await seriousFaults()).toEqual([]);
   });
 
   it('draws a grid from one seed, finds it again after a reload, and saves it as one picture with its settings', async () => {
@@ -152,7 +100,7 @@ describe.skipIf(!runs)('comparing', { timeout: 300_000 }, () => {
     expect(await page.getByRole('columnheader').allTextContents()).toEqual(['0', '1']);
     expect(await page.getByRole('rowheader').allTextContents()).toEqual(['MoLE gates', 'Plain sum']);
     await page.emulateMedia({ reducedMotion: 'reduce' });
-    expect(await faults()).toEqual([]);
+    expect(await seriousFaults()).toEqual([]);
     await page.reload();
     expect(await finished(4)).toEqual(pictures);
     await button('Save as one picture').click();
@@ -223,16 +171,6 @@ describe.skipIf(!runs)('comparing', { timeout: 300_000 }, () => {
     await page.keyboard.press('ArrowRight');
     await page.getByText('Step 1 of 3').waitFor();
     await button('Negative').click();
-    expect(await faults()).toEqual([]);
+    expect(await seriousFaults()).toEqual([]);
   });
-
-  async function draw(): Promise<string> {
-    const thumbnails = page.getByRole('button', { name: /^Show / });
-    const before = await thumbnails.count();
-    await button('Generate').click();
-    await expect
-      .poll(async () => [await thumbnails.count(), ...(await page.getByRole('alert').allTextContents())], drawn)
-      .toEqual([before + 1]);
-    return pixelsOf(page.getByRole('region', { name: 'Picture' }).getByRole('img', { name: /, seed \d+$/ }));
-  }
 });

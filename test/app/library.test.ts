@@ -2,34 +2,23 @@
 // replaced and kept as a recipe. Chromium over `atelier serve`, the real engine and the bundled model.
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import axe from 'axe-core';
-import { chromium, type Browser, type Locator, type Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { Locator, Page } from 'playwright-core';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { bundledFolder, copyLora } from '../support/library-case.ts';
-import { serveApp, type ServedApp } from '../support/serve-app.ts';
+import type { ServedApp } from '../support/serve-app.ts';
+import { hasChromium, patient, useAppPage } from './app-page.ts';
 
-const executablePath = process.env['ATELIER_CHROMIUM'] ?? '/usr/bin/chromium';
-const hasChromium = existsSync(executablePath);
-if (!hasChromium) console.log(`The library in a browser was skipped: there is no ${executablePath}.`);
 const hasExperts = existsSync(join(bundledFolder, 'fox-in-ink.mole.json'));
-if (hasChromium && !hasExperts) console.log('The library in a browser was skipped: there are no bundled experts.');
+if (!hasExperts) console.log('The library in a browser was skipped: there are no bundled experts.');
 
-const patient = { timeout: 30_000 };
-
-describe.skipIf(!hasChromium || !hasExperts)('the library', () => {
-  let browser: Browser;
-  let app: ServedApp;
+describe.skipIf(!hasChromium('The library') || !hasExperts)('the library', () => {
+  const ui = useAppPage();
+  const { button, field, setField, seriousFaults } = ui;
   let page: Page;
-  let complaints: string[];
+  let app: ServedApp;
   let loras: string;
-  beforeAll(async () => {
-    browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] });
-  });
-  afterAll(async () => {
-    await browser.close();
-  });
-  beforeEach(async () => {
-    app = await serveApp();
+  beforeEach(() => {
+    ({ page, app } = ui);
     loras = join(app.folder, 'loras');
     copyLora(join(loras, 'styles/Bauhaus.safetensors'), 'ink', {
       'modelspec.tags': 'style, print',
@@ -38,23 +27,8 @@ describe.skipIf(!hasChromium || !hasExperts)('the library', () => {
     copyLora(join(loras, 'reynard.safetensors'), 'fox', { 'modelspec.tags': 'subject' });
     copyLora(join(loras, 'chalk.safetensors'), 'sketch', { 'modelspec.tags': 'style' });
     writeFileSync(join(loras, 'old.ckpt'), 'pickled');
-    page = await browser.newPage({ viewport: { width: 1440, height: 900 } });
-    complaints = [];
-    page.on('pageerror', (error) => complaints.push(error.message));
-    page.on('dialog', () => complaints.push('A script of a stranger ran.'));
-    page.on('console', (message) => {
-      if (message.type() === 'error') complaints.push(message.text());
-    });
-    await page.goto(app.link);
-    await page.getByRole('heading', { name: 'Experts', exact: true }).waitFor();
-  });
-  afterEach(async () => {
-    await page.close();
-    expect(await app.stop()).toBe(0);
-    expect(complaints).toEqual([]);
   });
 
-  const button = (name: string): Locator => page.getByRole('button', { name, exact: true });
   const tile = (name: string): Locator => button(`Add ${name} to the stack`);
   const rows = (): Promise<readonly string[]> =>
     page.getByRole('article').evaluateAll((cards) => cards.map((card) => card.getAttribute('aria-label') ?? ''));
@@ -131,27 +105,25 @@ describe.skipIf(!hasChromium || !hasExperts)('the library', () => {
     expect(await rows()).toEqual(['Bauhaus', 'reynard', 'chalk']);
     await page.getByRole('button', { name: /^Move Bauhaus/ }).dragTo(page.getByRole('article', { name: 'chalk' }));
     expect(await rows()).toEqual(['reynard', 'chalk', 'Bauhaus']);
-    await page.getByRole('spinbutton', { name: 'Weight of chalk, number' }).fill('0.4');
-    await page.keyboard.press('Tab');
+    await setField('Weight of chalk, number', '0.4');
     await button('Remove chalk').click();
     expect(await rows()).toEqual(['reynard', 'Bauhaus']);
     await button('Undo').click();
     expect(await rows()).toEqual(['reynard', 'chalk', 'Bauhaus']);
-    expect(await page.getByRole('spinbutton', { name: 'Weight of chalk, number' }).inputValue()).toBe('0.4');
+    expect(await field('Weight of chalk, number').inputValue()).toBe('0.4');
   });
 
   it('replaces a file in its place, takes block weights, and says when a file has gone', async () => {
     await openLibrary();
     await stack('reynard', 'chalk');
-    await page.getByRole('spinbutton', { name: 'Weight of reynard, number' }).fill('0.7');
-    await page.keyboard.press('Tab');
+    await setField('Weight of reynard, number', '0.7');
     await button('Report card of reynard').click();
     const chooser = page.waitForEvent('filechooser');
     await button('Replace the file of reynard').click();
     await (await chooser).setFiles(join(bundledFolder, 'castle.safetensors'));
     await page.getByRole('article', { name: 'castle' }).waitFor(patient);
     expect(await rows()).toEqual(['castle', 'chalk']);
-    expect(await page.getByRole('spinbutton', { name: 'Weight of castle, number' }).inputValue()).toBe('0.7');
+    expect(await field('Weight of castle, number').inputValue()).toBe('0.7');
     await page.getByRole('combobox', { name: 'Block weights' }).selectOption('OUTALL');
     await page.getByRole('img', { name: 'Strength from the text encoder' }).waitFor();
     expect(await page.getByRole('combobox', { name: 'How they are mixed' }).inputValue()).toBe('manual');
@@ -171,8 +143,7 @@ describe.skipIf(!hasChromium || !hasExperts)('the library', () => {
   it('saves the stack as a recipe, and loads it with what is missing named; bundled ones bring their gate', async () => {
     await openLibrary();
     await stack('reynard', 'Bauhaus');
-    await page.getByRole('spinbutton', { name: 'Weight of Bauhaus, number' }).fill('0.3');
-    await page.keyboard.press('Tab');
+    await setField('Weight of Bauhaus, number', '0.3');
     await button('Recipes').click();
     await page.getByRole('textbox', { name: 'Name of the recipe' }).fill('Fox on a poster');
     await button('Save the stack').click();
@@ -191,7 +162,7 @@ describe.skipIf(!hasChromium || !hasExperts)('the library', () => {
     await page.getByRole('button', { name: /^Fox on a poster / }).click();
     await page.getByRole('alert').getByText(/reynard\.safetensors \(SHA-256 [0-9a-f]{12}…\)/).waitFor(patient); // prettier-ignore
     expect(await rows()).toEqual(['Bauhaus']);
-    expect(await page.getByRole('spinbutton', { name: 'Weight of Bauhaus, number' }).inputValue()).toBe('0.3');
+    expect(await field('Weight of Bauhaus, number').inputValue()).toBe('0.3');
     await button('Undo').click();
     expect(await rows()).toEqual(['fox', 'ink']);
   });
@@ -209,23 +180,13 @@ describe.skipIf(!hasChromium || !hasExperts)('the library', () => {
     await stack('reynard');
     await button('Report card of reynard').click();
     await page.getByRole('combobox', { name: 'Block weights' }).selectOption('INS');
-    expect(await faults()).toEqual([]);
+    expect(await seriousFaults()).toEqual([]);
     await button('Recipes').click();
-    expect(await faults()).toEqual([]);
+    expect(await seriousFaults()).toEqual([]);
     await page.keyboard.press('Escape');
     await tile('chalk').hover();
     await button('Details of chalk').click();
     await page.getByRole('textbox', { name: 'My notes' }).waitFor();
-    expect(await faults()).toEqual([]);
+    expect(await seriousFaults()).toEqual([]);
   });
-
-  async function faults(): Promise<readonly string[]> {
-    await page.evaluate(axe.source);
-    return page.evaluate(async () => {
-      const { violations } = await (globalThis as unknown as { readonly axe: typeof axe }).axe.run();
-      return violations
-        .filter(({ impact }) => impact === 'serious' || impact === 'critical')
-        .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`);
-    });
-  }
 });

@@ -2,57 +2,27 @@
 // bundled model. Skipped, with the reason, where there is no Chromium ($ATELIER_CHROMIUM, by default /usr/bin/chromium).
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import axe from 'axe-core';
-import { chromium, type Browser, type Locator, type Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { Locator, Page } from 'playwright-core';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { readMetadata } from '../../src-main/formats/picture-metadata.ts';
-import { serveApp, type ServedApp } from '../support/serve-app.ts';
+import type { ServedApp } from '../support/serve-app.ts';
+import { hasChromium, patient, useAppPage } from './app-page.ts';
 
-const executablePath = process.env['ATELIER_CHROMIUM'] ?? '/usr/bin/chromium';
-const hasChromium = existsSync(executablePath);
-if (!hasChromium) console.log(`The tools of the prompt were skipped: there is no ${executablePath}.`);
-
+const runs = hasChromium('The tools of the prompt');
 const root = resolve(import.meta.dirname, '../..');
 const hasExperts = ['ink', 'fox'].every((name) => existsSync(join(root, 'assets/experts', `${name}.safetensors`)));
-if (hasChromium && !hasExperts) console.log('Tags of the prompt were skipped: there are no bundled experts.');
+if (runs && !hasExperts) console.log('Tags of the prompt were skipped: there are no bundled experts.');
 
-/** Long enough for some small pictures on a busy machine. */
-const drawn = { timeout: 50_000 };
-
-describe.skipIf(!hasChromium)('the prompt', () => {
-  let browser: Browser;
-  beforeAll(async () => {
-    browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] });
-  });
-  afterAll(async () => {
-    await browser.close();
-  });
-
-  let app: ServedApp;
+describe.skipIf(!runs)('the prompt', () => {
+  const ui = useAppPage();
+  const { button, prompt, setField, alerts, addExperts } = ui;
   let page: Page;
-  let complaints: string[];
-  beforeEach(async () => {
-    app = await serveApp();
-    page = await browser.newPage({ viewport: { width: 1440, height: 900 } });
-    complaints = [];
-    page.on('pageerror', (error) => complaints.push(error.message));
-    await page.goto(app.link);
-    await page.getByRole('heading', { name: 'Experts', exact: true }).waitFor();
-  });
-  afterEach(async () => {
-    await page.close();
-    expect(await app.stop()).toBe(0);
-    expect(complaints).toEqual([]);
+  let app: ServedApp;
+  beforeEach(() => {
+    ({ page, app } = ui);
   });
 
-  const button = (name: string): Locator => page.getByRole('button', { name, exact: true });
-  const prompt = (): Locator => page.getByRole('textbox', { name: 'Prompt', exact: true });
   const model = (): Locator => page.getByRole('combobox', { name: 'Model', exact: true });
-
-  async function setField(name: string, value: string): Promise<void> {
-    await page.getByRole('spinbutton', { name, exact: true }).fill(value);
-    await page.keyboard.press('Tab');
-  }
 
   async function paste(field: Locator, text: string): Promise<void> {
     await field.focus();
@@ -67,11 +37,8 @@ describe.skipIf(!hasChromium)('the prompt', () => {
   async function draw(count: number): Promise<readonly Readonly<Record<string, unknown>>[]> {
     await page.getByRole('button', { name: /^(Generate|Add to queue)$/ }).click();
     const files = (): readonly string[] => readdirSync(app.folder).filter((name) => name.endsWith('.png'));
-    const outcome = async (): Promise<readonly unknown[]> => [
-      files().length,
-      ...(await page.getByRole('alert').allTextContents()),
-    ];
-    await expect.poll(outcome, drawn).toEqual([count]);
+    const outcome = async (): Promise<readonly unknown[]> => [files().length, ...(await alerts())];
+    await expect.poll(outcome, patient).toEqual([count]);
     const all = await Promise.all(files().map((name) => readMetadata(join(app.folder, name))));
     return all.map((found) => {
       if (found.kind !== 'mole') throw new Error(`The picture has ${found.kind} metadata.`);
@@ -144,14 +111,14 @@ describe.skipIf(!hasChromium)('the prompt', () => {
     await prompt().fill('a __flower__');
     await page.getByText(/There is no list called flower/).waitFor();
     await button('Generate').click();
-    await expect.poll(() => page.getByRole('alert').allTextContents(), drawn).toHaveLength(1);
+    await expect.poll(alerts, patient).toHaveLength(1);
     expect(readdirSync(app.folder).filter((name) => name.endsWith('.png'))).toHaveLength(4);
   });
 
   it('gives ideas of what the model knows, which can be undone', async () => {
     await prompt().fill('mine');
     await button('Inspire me').click();
-    await expect.poll(() => prompt().inputValue(), drawn).toMatch(/^[a-z -]+, (noto|twemoji|fluent|emojione) style$/);
+    await expect.poll(() => prompt().inputValue(), patient).toMatch(/^[a-z -]+, (noto|twemoji|fluent|emojione) style$/);
     await prompt().focus();
     await page.keyboard.press('Control+z');
     expect(await prompt().inputValue()).toBe('mine');
@@ -164,13 +131,13 @@ describe.skipIf(!hasChromium)('the prompt', () => {
     const folder = join(app.folder, 'models');
     cpSync(join(root, 'models/atelier-mini'), join(folder, 'copy'), { recursive: true });
     await expect
-      .poll(() => model().locator('option:checked').textContent(), drawn)
+      .poll(() => model().locator('option:checked').textContent(), patient)
       .toBe('atelier-mini (came with the app)');
     await button('Model folders and files').click();
     await page.getByRole('textbox', { name: 'Folder of models' }).fill(folder);
     await button('Add folder').click();
     await expect
-      .poll(() => model().locator('option').allTextContents(), drawn)
+      .poll(() => model().locator('option').allTextContents(), patient)
       .toEqual(['atelier-mini (came with the app)', 'copy']);
     await model().selectOption('copy');
     await prompt().fill('a dog');
@@ -179,14 +146,14 @@ describe.skipIf(!hasChromium)('the prompt', () => {
     const [name] = readdirSync(app.folder).filter((file) => file.endsWith('.png'));
     expect(readFileSync(join(app.folder, name!)).toString('latin1')).toContain('Model: copy');
     await page.reload();
-    await expect.poll(() => model().locator('option:checked').textContent(), drawn).toBe('copy');
+    await expect.poll(() => model().locator('option:checked').textContent(), patient).toBe('copy');
     await button('Model folders and files').click();
     await page.getByRole('textbox', { name: 'Path of a model' }).fill(join(root, 'README.md'));
     await button('Open').click();
-    await expect.poll(() => page.getByRole('alert').allTextContents(), drawn).toHaveLength(1);
+    await expect.poll(alerts, patient).toHaveLength(1);
     await button('Dismiss').click();
     await button(`Take ${folder} off the list`).click();
-    await expect.poll(() => page.getByRole('list', { name: 'Model folders' }).count(), drawn).toBe(0);
+    await expect.poll(() => page.getByRole('list', { name: 'Model folders' }).count(), patient).toBe(0);
   });
 
   it('puts settings back to their defaults, and keeps the prompt', async () => {
@@ -209,14 +176,7 @@ describe.skipIf(!hasChromium)('the prompt', () => {
     await button('Model folders and files').click();
     await page.getByText('More', { exact: true }).click();
     await page.getByText('2 combinations.').waitFor();
-    await page.evaluate(axe.source);
-    const found = await page.evaluate(async () => {
-      const { violations } = await (globalThis as unknown as { readonly axe: typeof axe }).axe.run();
-      return violations
-        .filter(({ impact }) => impact === 'serious' || impact === 'critical')
-        .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`);
-    });
-    expect(found).toEqual([]);
+    expect(await ui.seriousFaults()).toEqual([]);
   });
 
   describe.skipIf(!hasExperts)('with tags', () => {
@@ -224,22 +184,19 @@ describe.skipIf(!hasChromium)('the prompt', () => {
 
     it('makes rows of pasted tags, and shows those whose file is missing until it comes', async () => {
       await paste(prompt(), 'a dog, <lora:ink:0.6>, <lora:nowhere:0.7>, night');
-      await expect.poll(() => prompt().inputValue(), drawn).toBe('a dog, night');
+      await expect.poll(() => prompt().inputValue(), patient).toBe('a dog, night');
       await card('ink').waitFor();
       expect(await page.getByRole('spinbutton', { name: 'Weight of ink, number' }).inputValue()).toBe('0.6');
-      await expect
-        .poll(() => page.getByRole('alert').allTextContents(), drawn)
-        .toEqual([expect.stringContaining('Not found: nowhere.')]);
+      await expect.poll(alerts, patient).toEqual([expect.stringContaining('Not found: nowhere.')]);
       await button('Dismiss').click();
       await page.reload();
       const missing = page.getByRole('button', { name: /^nowhere is missing/ });
       await missing.waitFor();
       const file = join(app.folder, 'nowhere.safetensors');
       cpSync(join(root, 'assets/experts/fox.safetensors'), file);
-      await page.getByRole('textbox', { name: 'Path of a LoRA or gate file' }).fill(file);
-      await page.keyboard.press('Enter');
+      await addExperts(file);
       await card('nowhere').waitFor();
-      await expect.poll(() => missing.count(), drawn).toBe(0);
+      await expect.poll(() => missing.count(), patient).toBe(0);
       expect(await page.getByRole('spinbutton', { name: 'Weight of nowhere, number' }).inputValue()).toBe('0.7');
     });
 

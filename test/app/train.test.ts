@@ -3,63 +3,30 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import axe from 'axe-core';
-import { chromium, type Browser, type Locator, type Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { openWindow, serveApp, type ServedApp } from '../support/serve-app.ts';
+import type { Locator, Page } from 'playwright-core';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { openWindow, type ServedApp } from '../support/serve-app.ts';
+import { hasChromium, useAppPage } from './app-page.ts';
 
-const executablePath = process.env['ATELIER_CHROMIUM'] ?? '/usr/bin/chromium';
 const expertFolder = resolve(import.meta.dirname, '../../assets/experts');
 const names = ['fox', 'ink'];
-const isReady =
-  existsSync(executablePath) && names.every((name) => existsSync(join(expertFolder, `${name}.safetensors`)));
-if (!isReady)
-  console.log(`The train view was skipped: there is no ${executablePath}, or no experts in ${expertFolder}.`);
+const hasExperts = names.every((name) => existsSync(join(expertFolder, `${name}.safetensors`)));
+if (!hasExperts) console.log(`The train view was skipped: there are no experts in ${expertFolder}.`);
 
 /** Long enough for some updates on a busy machine. */
 const trained = { timeout: 100_000 };
 
-describe.skipIf(!isReady)('the train view', () => {
-  let browser: Browser;
-  beforeAll(async () => {
-    browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] });
-  });
-  afterAll(async () => {
-    await browser.close();
-  });
-
-  let app: ServedApp;
+describe.skipIf(!hasChromium('The train view') || !hasExperts)('the train view', () => {
+  const ui = useAppPage();
+  const { button, addExperts, seriousFaults, dropOn } = ui;
   let page: Page;
-  let complaints: string[];
+  let app: ServedApp;
   beforeEach(async () => {
-    app = await serveApp();
-    page = await browser.newPage({ viewport: { width: 1440, height: 900 }, reducedMotion: 'reduce' });
-    complaints = [];
-    page.on('pageerror', (error) => complaints.push(error.message));
-    page.on('console', (message) => {
-      if (message.type() === 'error') complaints.push(message.text());
-    });
-    await page.goto(app.link);
-    await page.getByRole('heading', { name: 'Experts', exact: true }).waitFor();
-  });
-  afterEach(async () => {
-    await page.close();
-    expect(await app.stop()).toBe(0);
-    expect(complaints).toEqual([]);
+    ({ page, app } = ui);
+    await page.emulateMedia({ reducedMotion: 'reduce' });
   });
 
-  const button = (name: string): Locator => page.getByRole('button', { name, exact: true });
   const captions = (): Locator => page.getByRole('textbox', { name: /^Caption of / });
-
-  async function addExperts(): Promise<void> {
-    for (const name of names) {
-      await page
-        .getByRole('textbox', { name: 'Path of a LoRA or gate file' })
-        .fill(join(expertFolder, `${name}.safetensors`));
-      await page.keyboard.press('Enter');
-      await page.getByRole('article', { name, exact: true }).waitFor();
-    }
-  }
 
   /** Sends reference pictures with their captions as the file chooser does. */
   async function addPictures(folder: string, count: number): Promise<void> {
@@ -81,18 +48,9 @@ describe.skipIf(!isReady)('the train view', () => {
       .map(([pid]) => Number(pid));
   }
 
-  async function faults(): Promise<readonly string[]> {
-    await page.evaluate(axe.source);
-    return page.evaluate(async () => {
-      const { violations } = await (globalThis as unknown as { readonly axe: typeof axe }).axe.run();
-      return violations
-        .filter(({ impact }) => impact === 'serious' || impact === 'critical')
-        .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`);
-    });
-  }
-
   it('trains a gate on six pictures through a killed engine and a pause, and draws before and after', async () => {
-    await addExperts();
+    await addExperts(...names.map((name) => join(expertFolder, `${name}.safetensors`)));
+    for (const name of names) await page.getByRole('article', { name, exact: true }).waitFor();
     await button('Train').click();
     await addPictures('fox', 3);
     await addPictures('ink', 3);
@@ -124,7 +82,7 @@ describe.skipIf(!isReady)('the train view', () => {
     for (const colorScheme of ['light', 'dark'] as const) {
       await page.emulateMedia({ colorScheme });
       await page.getByRole('img', { name: /^Loss\. Loss over \d+ updates/ }).waitFor();
-      expect(await faults()).toEqual([]);
+      expect(await seriousFaults()).toEqual([]);
     }
     await button('Resume').click();
     await page.getByRole('heading', { name: 'Finished: my first gate' }).waitFor(trained);
@@ -157,19 +115,11 @@ describe.skipIf(!isReady)('the train view', () => {
     await page.getByText('Put at least two experts on the workbench first.').waitFor();
     await page.getByText('New LoRA').click();
     await page.getByText('Add pictures first.').waitFor();
-    const transfer = await page.evaluateHandle(
-      ([png]) => {
-        const data = new DataTransfer();
-        data.items.add(new File([Uint8Array.from(atob(png!), (c) => c.charCodeAt(0))], 'my cat.png'));
-        data.items.add(new File(['no picture'], 'broken.png'));
-        return data;
-      },
-      [readFileSync(join(expertFolder, 'references/fox/noto-fox.png')).toString('base64')],
+    await dropOn(
+      page.getByRole('region', { name: 'Pictures to learn from' }),
+      { name: 'my cat.png', bytes: readFileSync(join(expertFolder, 'references/fox/noto-fox.png')) },
+      { name: 'broken.png', bytes: Buffer.from('no picture') },
     );
-    for (const type of ['dragenter', 'dragover', 'drop'])
-      await page
-        .getByRole('region', { name: 'Pictures to learn from' })
-        .dispatchEvent(type, { dataTransfer: transfer });
     await page.getByText('broken.png was not added: it is no PNG, JPEG or WebP picture').waitFor();
     await page.getByText('1 picture without a caption').waitFor();
     await page.getByText('Give it a name first.').waitFor();
