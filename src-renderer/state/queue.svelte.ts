@@ -30,6 +30,8 @@ export class Queue {
   #preview = $state.raw<PreviewPicture>();
   #warnings = $state.raw<readonly string[]>([]);
   #chosen = $state<string>();
+  /** Pictures whose files were found to be deleted. */
+  #gone = $state.raw<readonly string[]>([]);
   /** The job whose cancelling was asked for. */
   #stopping = $state<string>();
 
@@ -75,7 +77,10 @@ export class Queue {
 
   /** All finished pictures, newest first. */
   readonly pictures: readonly ShownPicture[] = $derived(
-    this.#jobs.flatMap((job) => job.pictures.map((picture) => ({ picture, job }))).reverse(),
+    this.#jobs
+      .flatMap((job) => job.pictures.map((picture) => ({ picture, job })))
+      .filter(({ picture }) => !this.#gone.includes(picture.id))
+      .reverse(),
   );
 
   /** The picture to show: the chosen one; else, unless a drawing is under way, the newest. */
@@ -87,6 +92,11 @@ export class Queue {
   /** Shows a picture until another one is finished; undefined shows the drawing under way. */
   choose(id: string | undefined): void {
     this.#chosen = id;
+  }
+
+  /** The file of a picture is not there any more. */
+  markGone(id: string): void {
+    if (!this.#gone.includes(id)) this.#gone = [...this.#gone, id];
   }
 
   dismissWarnings(): void {
