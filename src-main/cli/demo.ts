@@ -34,11 +34,7 @@ const subjectStrength = 1.25;
 const plain: readonly PlannedPicture[] = [
   { prompt: 'a dog, noto style', seed: 100 },
   { prompt: 'a red apple, noto style', seed: 108 },
-  { prompt: 'a rainbow, twemoji style', seed: 119 },
-  { prompt: 'a mushroom, twemoji style', seed: 117 },
-  { prompt: 'a birthday cake, noto style', seed: 115 },
   { prompt: 'a palm tree, noto style', seed: 118 },
-  { prompt: 'a car, noto style', seed: 122 },
   { prompt: 'a ghost, fluent style', seed: 131 },
 ];
 
