@@ -214,11 +214,25 @@ class Training {
   /** Puts what was trained on the workbench: a gate with its experts, in mode MoLE. */
   async use(path: string, kind: TrainedFile['kind'], experts: readonly string[]): Promise<void> {
     if (kind === 'gate') this.#before = { gate: studio.experts.gate, mode: studio.experts.mode };
-    for (const expert of experts) {
+    const wanted = kind === 'gate' && experts.length === 0 ? await this.#expertsOf(path) : experts;
+    for (const expert of wanted) {
       if (!studio.experts.rows.some((row) => row.path === expert)) await studio.addPath(expert);
     }
     await studio.addPath(path);
     if (kind === 'gate' && studio.experts.gate?.path === path) studio.experts.setMode('mole');
+  }
+
+  /** Where the experts of a gate lie, in its order, as far as they are found. */
+  async #expertsOf(gate: string): Promise<readonly string[]> {
+    const found = await connection.attempt(async () => {
+      const report = await connection.request('inspect', { path: gate, ...studio.order.comparedWith() });
+      const hashes = (report.gate?.experts ?? [])
+        .map(({ sha256 }) => sha256)
+        .filter((hash) => /^[0-9a-f]{64}$/.test(hash));
+      const all = await connection.request('findExperts', { hashes });
+      return hashes.flatMap((hash) => all.find(({ asked }) => asked === hash)?.path ?? []);
+    });
+    return found ?? [];
   }
 
   /** Back to the gate and the mode of before `use`. */

@@ -108,6 +108,14 @@ describe.skipIf(!hasChromium('The train view') || !hasExperts)('the train view',
     await button('Back to the gate of before').click();
     await button('Draw').click();
     await expect.poll(() => page.getByText('Trained for fox, ink').count()).toBe(0);
+
+    // From the list it comes with its experts.
+    for (const name of ['fox', 'ink']) await button(`Remove ${name}`).click();
+    await button('Train').click();
+    await button(/^Use my first gate/).click();
+    await button('Draw').click();
+    await page.getByText('Trained for fox, ink').waitFor();
+    expect(await page.getByRole('article').count()).toBe(2);
   }, 300_000);
 
   it('says what is missing, what cannot be learnt from, and takes a drop', async () => {
