@@ -50,9 +50,12 @@ describe.skipIf(why !== undefined)('an afternoon in Electron', { timeout: 240_00
     await page.getByRole('heading', { name: 'Experts', exact: true }).waitFor();
   }, 90_000);
   afterAll(async () => {
-    await app.close();
-    home.remove();
-    display.close();
+    try {
+      await app.close();
+    } finally {
+      home.remove();
+      display.close();
+    }
     expect(complaints).toEqual([]);
   });
 
