@@ -40,6 +40,21 @@ export interface NamedRow {
 /** How a whole stack is mixed, beside its rows and its gate. */
 export type Mixing = Partial<Omit<Recipe, 'version' | 'experts' | 'gate'>>;
 
+/**
+ * How a mix is mixed, without its files. Masks and values set by hand stand in the order of all rows, so they mean nothing once
+ * one of them is missing: they are left out unless the stack is `complete`.
+ */
+export function mixingOf({ mode, masks, overrides, switchEvery, np }: Mixing, complete = true): Mixing {
+  return present({ mode, switchEvery, np, ...(complete ? { masks, overrides } : {}) });
+}
+
+/** Without undefined fields. */
+export function present<T extends object>(fields: T): { readonly [Key in keyof T]?: Exclude<T[Key], undefined> } {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
+    readonly [Key in keyof T]?: Exclude<T[Key], undefined>;
+  };
+}
+
 /** What became of a file that was to be added: a sentence when it was not. */
 export type Added = { readonly kind: 'expert' | 'gate' } | { readonly kind: 'refused'; readonly message: string };
 

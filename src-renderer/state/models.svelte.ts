@@ -18,7 +18,10 @@ export class Models {
     this.#experts = experts;
     connection.onWelcome(() => void this.refresh());
     connection.onNews((news) => {
-      if (news.kind === 'settings') void this.refresh();
+      if (news.kind !== 'settings') return;
+      // Other settings change nothing here, and folders can be large.
+      const looked = this.#list?.folders.map(({ path }) => path);
+      if (JSON.stringify(looked) !== JSON.stringify(news.settings.modelFolders)) void this.refresh();
     });
   }
 

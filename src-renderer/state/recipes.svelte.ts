@@ -2,7 +2,7 @@
 import type { LoadedRecipe, RecipeCard } from '../../src-main/contract/window-library.ts';
 import { strings } from '../strings.ts';
 import { connection } from './connection.svelte.ts';
-import type { NamedRow } from './expert-stack.svelte.ts';
+import { mixingOf, type NamedRow } from './expert-stack.svelte.ts';
 import { studio } from './studio.svelte.ts';
 
 const text = strings.library.recipes;
@@ -45,19 +45,12 @@ class Recipes {
     await connection.attempt(async () => {
       const recipe = await connection.request('loadRecipe', { path });
       const rows = await rowsOf(recipe);
-      const { name, gate, experts, mode, masks, overrides, switchEvery, np } = recipe;
+      const { name, gate, experts } = recipe;
       const missing = [...experts, ...(gate === undefined ? [] : [gate])].filter((file) => file.path === undefined);
       const complete = missing.length === 0;
-      const gateReport = gate?.path === undefined ? undefined : await inspect(gate.path);
+      const gateReport = gate?.path === undefined ? undefined : await studio.inspect(gate.path);
       const undo = studio.experts.keep();
-      // Masks stand in the order of all rows, and a gate listens to all of them: without one they mean nothing.
-      const refused = studio.experts.restore(rows, complete ? gateReport : undefined, {
-        ...(mode === undefined ? {} : { mode }),
-        ...(masks === undefined || !complete ? {} : { masks }),
-        ...(overrides === undefined || !complete ? {} : { overrides }),
-        ...(switchEvery === undefined ? {} : { switchEvery }),
-        ...(np === undefined ? {} : { np }),
-      });
+      const refused = studio.experts.restore(rows, gateReport, mixingOf(recipe, complete));
       connection.offer(text.loaded(name), { label: strings.library.row.undo, run: undo });
       const files = missing.map((file) => text.missingFile(file.name, file.sha256));
       if (!complete) connection.tell(text.missing(name, files));
@@ -66,13 +59,11 @@ class Recipes {
   }
 }
 
-const inspect = (path: string) => connection.request('inspect', { path, ...studio.order.comparedWith() });
-
 /** The rows of a recipe whose files were found. */
 async function rowsOf({ experts }: LoadedRecipe): Promise<readonly NamedRow[]> {
   const rows: NamedRow[] = [];
   for (const { path, settings } of experts) {
-    if (path !== undefined) rows.push({ report: await inspect(path), settings });
+    if (path !== undefined) rows.push({ report: await studio.inspect(path), settings });
   }
   return rows;
 }

@@ -7,7 +7,7 @@ import type { ReadPicture } from '../../src-main/contract/window-dropping.ts';
 import type { ModelCard } from '../../src-main/contract/window-settings.ts';
 import { strings } from '../strings.ts';
 import { connection } from './connection.svelte.ts';
-import type { Mixing, NamedRow } from './expert-stack.svelte.ts';
+import { mixingOf, present, type NamedRow } from './expert-stack.svelte.ts';
 import { finerOf, type ExtraFields } from './order-extras.svelte.ts';
 import type { OrderFields } from './order.svelte.ts';
 import { studio } from './studio.svelte.ts';
@@ -34,9 +34,12 @@ export interface RestorablePicture {
 interface Snapshot {
   readonly order: OrderFields;
   readonly extras: ExtraFields;
-  readonly rows: readonly NamedRow[];
+  /** The stack as an order would take it. */
+  readonly mix: MixRequest | undefined;
+  /** Also where the mode does not use it. */
   readonly gate: string | undefined;
-  readonly mixing: Mixing;
+  /** The way back to the stack. */
+  readonly goBack: () => void;
 }
 
 const text = strings.dropping;
@@ -128,9 +131,9 @@ class Restoring {
       const rows: NamedRow[] = [];
       for (const { path, weight = 1, muted = false, solo = false, textWeight, blocks } of experts) {
         const settings: NamedRow['settings'] = { weight, muted, solo, ...present({ textWeight, blocks }) };
-        rows.push({ report: await inspect(path), settings });
+        rows.push({ report: await studio.inspect(path), settings });
       }
-      const gateReport = gate === undefined ? undefined : await inspect(gate);
+      const gateReport = gate === undefined ? undefined : await studio.inspect(gate);
       studio.order.restore(said, seed);
       studio.extras.restore(said);
       studio.countTokens();
@@ -153,14 +156,11 @@ class Restoring {
     if (before === undefined) return;
     studio.order.set(before.order);
     studio.extras.set(before.extras);
-    studio.experts.restore(before.rows, this.#gates.get(before.gate ?? ''), before.mixing);
+    before.goBack();
     studio.countTokens();
     this.#before = undefined;
     this.#said = text.undone;
   }
-
-  /** Reports of gates by path, for going back. */
-  readonly #gates = new Map<string, FileReport>();
 
   #restoreStack(picture: ReadPicture, files: readonly WantedFile[]): readonly string[] {
     if (picture.from === 'none') return [];
@@ -172,10 +172,8 @@ class Restoring {
     });
     const gate = files.find(({ kind }) => kind === 'gate')?.report;
     const complete = rows.length === experts.length;
-    // Masks and a gate stand for the whole stack.
-    const left = new Set(['experts', 'gate', ...(complete ? [] : ['masks', 'overrides'])]);
-    const mixing: Mixing = Object.fromEntries(Object.entries(mix ?? {}).filter(([name]) => !left.has(name)));
-    return studio.experts.restore(rows, complete ? gate : undefined, mixing);
+    // A gate stands for the whole stack, as masks do.
+    return studio.experts.restore(rows, complete ? gate : undefined, mixingOf(mix ?? {}, complete));
   }
 
   async #find({ mix }: ReadPicture): Promise<readonly WantedFile[]> {
@@ -226,7 +224,7 @@ class Restoring {
                 : by === 'hash' && said === file.hash,
             )
           : undefined;
-      const report = hit === undefined ? undefined : await inspect(hit.path).catch(() => undefined);
+      const report = hit === undefined ? undefined : await studio.inspect(hit.path).catch(() => undefined);
       all.push(report === undefined ? file : { ...file, report });
     }
     return all;
@@ -234,14 +232,8 @@ class Restoring {
 
   #snapshot(): Snapshot {
     const { order, extras, experts } = studio;
-    const mix: Partial<MixRequest> = { ...experts.mix() };
-    const rows = experts.rows.map(({ report }, i): NamedRow => {
-      const { weight = 1, muted = false, solo = false, textWeight, blocks } = mix.experts![i]!;
-      return { report, settings: { weight, muted, solo, ...present({ textWeight, blocks }) } };
-    });
-    delete mix.experts;
-    delete mix.gate;
-    return { order: order.fields, extras: extras.fields, rows, gate: experts.gate?.path, mixing: mixingOf(mix) };
+    const [mix, gate, goBack] = [experts.mix(), experts.gate?.path, experts.keep()];
+    return { order: order.fields, extras: extras.fields, mix, gate, goBack };
   }
 
   #say(name: string, before: Snapshot, more: readonly string[]): void {
@@ -252,10 +244,8 @@ class Restoring {
       keys.some((key) => fields[key] !== before.order[key]);
     const other = (a: unknown, b: unknown): boolean => JSON.stringify(a) !== JSON.stringify(b);
     const after = this.#snapshot();
-    const stack = ({ rows, mixing }: Snapshot): unknown => [
-      rows.map(({ report, settings }) => [report.path, settings]),
-      mixing,
-    ];
+    // The gate is said by itself.
+    const stack = ({ mix }: Snapshot): unknown => mix && { ...mix, gate: undefined };
     const parts = [
       ...(['prompt', 'negative', 'sampler', 'schedule', 'steps', 'cfg', 'seed'] as const)
         .filter((key) => differs(key))
@@ -270,17 +260,8 @@ class Restoring {
     ];
     this.#said = [text.restored(name, parts), ...more].join(' ');
     this.#before = parts.length === 0 ? undefined : before;
-    if (before.gate !== undefined) void this.#keepGate(before.gate);
-  }
-
-  async #keepGate(path: string): Promise<void> {
-    const report = await inspect(path).catch(() => undefined);
-    if (report !== undefined) this.#gates.set(path, report);
   }
 }
-
-const inspect = (path: string): Promise<FileReport> =>
-  connection.request('inspect', { path, ...studio.order.comparedWith() });
 
 const stemOf = (name: string): string =>
   (name.split(/[\\/]/).at(-1) ?? name).replace(/\.safetensors$/i, '').replace(/\.mole$/i, '');
@@ -290,18 +271,6 @@ function isIt({ path, hashes }: FileReport, { name, hash }: Pick<WantedFile, 'na
   if (hash === undefined) return stemOf(path).toLowerCase() === stemOf(name).toLowerCase();
   if (hashes === undefined) return false;
   return hashes.sha256.startsWith(hash) || hashes.autoV3.startsWith(hash) || hashes.legacy === hash;
-}
-
-/** How a mix is mixed, without its files. */
-function mixingOf({ mode, masks, overrides, switchEvery, np }: MixRequest): Mixing {
-  return present({ mode, masks, overrides, switchEvery, np });
-}
-
-/** Without undefined fields. */
-function present<T extends object>(fields: T): { readonly [Key in keyof T]?: Exclude<T[Key], undefined> } {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
-    readonly [Key in keyof T]?: Exclude<T[Key], undefined>;
-  };
 }
 
 export const restoring = new Restoring();

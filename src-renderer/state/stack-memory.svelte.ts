@@ -3,7 +3,7 @@
 import type { MixRequest } from '../../src-main/contract/experts.ts';
 import { strings } from '../strings.ts';
 import { connection } from './connection.svelte.ts';
-import type { Mixing, NamedRow } from './expert-stack.svelte.ts';
+import { mixingOf, type NamedRow } from './expert-stack.svelte.ts';
 import { studio } from './studio.svelte.ts';
 
 const key = 'mole-atelier-stack-v1';
@@ -42,7 +42,7 @@ class StackMemory {
 }
 
 async function putBack({ mix, gate }: Kept): Promise<void> {
-  const { experts: files = [], mode, masks, overrides, switchEvery, np } = mix;
+  const files = mix.experts ?? [];
   const read = await Promise.all(
     files.map(async ({ path, ...settings }) => ({ report: await inspect(path), settings })),
   );
@@ -50,21 +50,14 @@ async function putBack({ mix, gate }: Kept): Promise<void> {
   const gateReport = gate === undefined ? undefined : await inspect(gate);
   // What was added while the files were read is not taken away.
   if (experts.rows.length > 0) return;
-  const mixing: Mixing = {
-    ...(mode === undefined ? {} : { mode }),
-    ...(switchEvery === undefined ? {} : { switchEvery }),
-    ...(np === undefined ? {} : { np }),
-    // They stand in the order of all rows, so they mean nothing once one of them is missing.
-    ...(rows.length < files.length ? {} : { masks, overrides }),
-  };
+  const mixing = mixingOf(mix, rows.length === files.length);
   for (const message of experts.restore(rows, gateReport, mixing)) connection.tell(message);
   const gone = files.filter((_file, i) => read[i]?.report === undefined).map(({ path }) => path);
   if (gone.length > 0) connection.tell(strings.experts.gone(gone));
 }
 
 /** What a file is to the chosen model; undefined when it is not there any more. */
-const inspect = (path: string) =>
-  connection.request('inspect', { path, ...studio.order.comparedWith() }).catch(() => undefined);
+const inspect = (path: string) => studio.inspect(path).catch(() => undefined);
 
 /** Undefined when nothing was kept, or nothing that can be read. */
 function stored(): Kept | undefined {

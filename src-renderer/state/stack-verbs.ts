@@ -9,8 +9,6 @@ type Change = Parameters<typeof studio.experts.change>[1];
 const text = strings.library.row;
 const { experts } = studio;
 
-const inspect = (path: string) => connection.request('inspect', { path, ...studio.order.comparedWith() });
-
 export const stackVerbs = {
   /** Changes a row; block weights bring the mode with them that listens to them. */
   change: (path: string, change: Change): void => {
@@ -37,14 +35,14 @@ export const stackVerbs = {
   /** Puts the file that `locate` finds in the place of the one at `path`. */
   replace: async (path: string, locate: () => Promise<string>): Promise<void> => {
     await connection.attempt(async () => {
-      const added = experts.replace(path, await inspect(await locate()));
+      const added = experts.replace(path, await studio.inspect(await locate()));
       if (added.kind === 'refused') connection.tell(added.message);
     });
   },
 
   /** Looks for a file that is missing where it was, and by its name. */
   find: async ({ path, name }: ExpertRow): Promise<void> => {
-    const there = await inspect(path).catch(() => undefined);
+    const there = await studio.inspect(path).catch(() => undefined);
     if (there !== undefined) {
       experts.markMissing(path, false);
       return;
@@ -60,7 +58,7 @@ export const stackVerbs = {
     const bundled = connection.welcome?.bundled ?? [];
     const nameOf = (path: string): string => /([^\\/]+)\.safetensors$/.exec(path)?.[1] ?? path;
     for (const gate of bundled.filter((path) => path.endsWith('.mole.safetensors'))) {
-      const report = await connection.attempt(() => inspect(gate));
+      const report = await connection.attempt(() => studio.inspect(gate));
       const names = report?.gate?.experts.map(({ name }) => name) ?? [];
       const paths = names.map((name) => bundled.find((path) => nameOf(path) === name));
       if (paths.length === 0 || paths.includes(undefined)) continue;

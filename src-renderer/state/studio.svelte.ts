@@ -1,4 +1,5 @@
 // The studio: the order, the stack and the queue, and the verbs that join them. One object for the whole window.
+import type { FileReport } from '../../src-main/contract/files.ts';
 import type { WindowJob } from '../../src-main/contract/window-drawing.ts';
 import { pictureAddress } from '../bridge.ts';
 import { strings } from '../strings.ts';
@@ -128,6 +129,11 @@ class Studio {
     await connection.attempt(() => connection.request('clearWaiting', {}));
   }
 
+  /** What the file at `path` is to the chosen model. Rejects with a FailureError. */
+  inspect(path: string): Promise<FileReport> {
+    return connection.request('inspect', { path, ...this.order.comparedWith() });
+  }
+
   /** Adds dropped or chosen files to the stack; what cannot be used is said. */
   async addFiles(files: readonly File[]): Promise<void> {
     const adding = files.map((file) => ({ name: file.name, locate: () => connection.locate(file) }));
@@ -174,13 +180,7 @@ class Studio {
     const work = this.#read.then(async () => {
       const all: (Added | undefined)[] = [];
       for (const { name, locate } of files) {
-        all.push(
-          await connection.attempt(async () =>
-            this.experts.add(
-              await connection.request('inspect', { path: await locate(), ...this.order.comparedWith() }),
-            ),
-          ),
-        );
+        all.push(await connection.attempt(async () => this.experts.add(await this.inspect(await locate()))));
         const place = this.#reading.indexOf(name);
         this.#reading = this.#reading.filter((_, i) => i !== place);
       }

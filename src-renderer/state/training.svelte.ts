@@ -225,7 +225,7 @@ class Training {
   /** Where the experts of a gate lie, in its order, as far as they are found. */
   async #expertsOf(gate: string): Promise<readonly string[]> {
     const found = await connection.attempt(async () => {
-      const report = await connection.request('inspect', { path: gate, ...studio.order.comparedWith() });
+      const report = await studio.inspect(gate);
       const hashes = (report.gate?.experts ?? [])
         .map(({ sha256 }) => sha256)
         .filter((hash) => /^[0-9a-f]{64}$/.test(hash));
