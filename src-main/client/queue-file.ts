@@ -1,9 +1,10 @@
 // The queue on disk: one JSON file. A damaged one is moved aside and said, what can be read of it is kept.
-import { readFile, rename } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { Failure } from '../contract/failure.ts';
 import { generateRequestSchema, type FinishedPicture, type GenerateRequest } from '../contract/generation.ts';
+import { parseJson, setAside } from './damaged-file.ts';
 import { writeAtomically } from './write-atomically.ts';
 
 export type JobState = 'waiting' | 'running' | 'done' | 'failed' | 'cancelled';
@@ -64,7 +65,7 @@ export async function readQueueFile(
     }
     throw error;
   }
-  const file = fileSchema.safeParse(parse(text));
+  const file = fileSchema.safeParse(parseJson(text));
   const jobs = (file.data?.jobs ?? []).flatMap((job): Job[] => {
     const read = jobSchema.safeParse(job);
     return read.success ? [read.data] : [];
@@ -72,8 +73,7 @@ export async function readQueueFile(
   const unreadable = file.success ? file.data.jobs.length - jobs.length : undefined;
   const queue = { paused: file.data?.paused ?? false, jobs };
   if (unreadable === 0) return { queue, message: undefined };
-  const aside = join(folder, `queue.damaged-${new Date().toISOString().replaceAll(':', '-')}.json`);
-  await rename(path, aside);
+  const aside = await setAside(path);
   const what =
     unreadable === undefined
       ? `The queue in ${path} is damaged or of another version; it starts empty.`
@@ -84,12 +84,4 @@ export async function readQueueFile(
 /** Puts `queue` in `folder`; on the disk when it resolves. */
 export async function writeQueueFile(folder: string, { paused, jobs }: StoredQueue): Promise<void> {
   await writeAtomically(join(folder, queueFileName), `${JSON.stringify({ version, paused, jobs }, undefined, 1)}\n`);
-}
-
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

@@ -3,6 +3,7 @@
 // (history-worker.ts), since every call here blocks. Ids grow with the date, so that the newest come first without sorting.
 import { existsSync, renameSync, rmSync } from 'node:fs';
 import sqlite, { type JSValue } from 'node-sqlite3-wasm';
+import { damagedName } from '../client/damaged-file.ts';
 import { migrations } from './history-schema.ts';
 
 /** A picture as it is recorded. */
@@ -88,7 +89,7 @@ export class HistoryDatabase {
   static replace(file: string, damage: string): HistoryDatabase {
     const favourites = favouritesOf(file);
     rmSync(`${file}.lock`, { recursive: true, force: true });
-    const aside = `${file.replace(/\.sqlite$/, '')}.damaged-${new Date().toISOString().replaceAll(':', '-')}.sqlite`;
+    const aside = damagedName(file);
     renameSync(file, aside);
     if (existsSync(`${file}-journal`)) renameSync(`${file}-journal`, `${aside}-journal`);
     const message =

@@ -2,6 +2,7 @@
 // overwritten, and the usual settings hold.
 import { readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
+import { parseJson } from '../client/damaged-file.ts';
 import { writeAtomically } from '../client/write-atomically.ts';
 import { settingsSchema, type Settings } from '../contract/window-settings.ts';
 
@@ -55,10 +56,6 @@ export class SettingsFile {
 }
 
 function objectOf(text: string): Readonly<Record<string, unknown>> | undefined {
-  try {
-    const json: unknown = JSON.parse(text);
-    return typeof json === 'object' && json !== null && !Array.isArray(json) ? { ...json } : undefined;
-  } catch {
-    return undefined;
-  }
+  const json = parseJson(text);
+  return typeof json === 'object' && json !== null && !Array.isArray(json) ? { ...json } : undefined;
 }

@@ -1,8 +1,9 @@
 // A training on disk: its order, where it stands and its curve, in one JSON file, so that an app that ended in any way finds it
 // again. Beside it, how long updates took here, for the next estimate.
-import { readFile, rename } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { parseJson, setAside } from '../client/damaged-file.ts';
 import { writeAtomically } from '../client/write-atomically.ts';
 import type { Failure } from '../contract/failure.ts';
 import type { FinishedPicture } from '../contract/generation.ts';
@@ -84,10 +85,9 @@ export async function readTrainingFile(
     throw error;
   });
   if (text === undefined) return { stored: nothing, message: undefined };
-  const file = fileSchema.safeParse(parse(text));
+  const file = fileSchema.safeParse(parseJson(text));
   if (file.success) return { stored: file.data, message: undefined };
-  const aside = join(folder, `training.damaged-${new Date().toISOString().replaceAll(':', '-')}.json`);
-  await rename(path, aside);
+  const aside = await setAside(path);
   const message = `What was known of the last training, in ${path}, is damaged or of another version. The file was kept as ${aside}; what was trained before is not touched.`;
   return { stored: nothing, message };
 }
@@ -110,12 +110,4 @@ export function withPoint(
   const longer = [...kept, point];
   if (longer.length <= mostPoints) return { curve: longer, stride };
   return { curve: longer.filter(({ step }) => (step - 1) % (2 * stride) === 0), stride: 2 * stride };
-}
-
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
