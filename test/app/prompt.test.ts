@@ -1,6 +1,6 @@
 // The tools of the prompt as an artist uses them: the built interface in Chromium over `atelier serve`, the real engine and the
 // bundled model. Skipped, with the reason, where there is no Chromium ($ATELIER_CHROMIUM, by default /usr/bin/chromium).
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Locator, Page } from 'playwright-core';
 import { beforeEach, describe, expect, it } from 'vitest';
@@ -39,7 +39,10 @@ describe.skipIf(!runs)('the prompt', () => {
     const files = (): readonly string[] => readdirSync(app.folder).filter((name) => name.endsWith('.png'));
     const outcome = async (): Promise<readonly unknown[]> => [files().length, ...(await alerts())];
     await expect.poll(outcome, patient).toEqual([count]);
-    const all = await Promise.all(files().map((name) => readMetadata(join(app.folder, name))));
+    // Names tell seconds, and two drawings can be of one.
+    const ages = new Map(files().map((name) => [name, statSync(join(app.folder, name)).mtimeMs]));
+    const oldestFirst = files().toSorted((a, b) => ages.get(a)! - ages.get(b)!);
+    const all = await Promise.all(oldestFirst.map((name) => readMetadata(join(app.folder, name))));
     return all.map((found) => {
       if (found.kind !== 'mole') throw new Error(`The picture has ${found.kind} metadata.`);
       return (found.mole as { readonly settings: Readonly<Record<string, unknown>> }).settings;
