@@ -38,6 +38,11 @@ export const expertFlags: Flags = {
     help: 'a textual-inversion file; its name is a word of the prompt; may be repeated',
   },
   'switch-every': { type: 'string', value: 'N', help: 'steps between experts in mode switch (default 5)' },
+  unguided: {
+    type: 'string',
+    value: 'X',
+    help: "share of the experts' strength in the unguided branch (default 1): less, and guidance brings them out more",
+  },
   mu: { type: 'string', value: 'X', help: "mode np: how softly the style keeps out of the subject's directions" },
 };
 
@@ -93,6 +98,7 @@ export function mixOf(args: ParsedArguments): MixRequest | undefined {
     embeddings: paths('embedding'),
     switchEvery: args.number('switch-every'),
     np: mu === undefined ? undefined : { mu },
+    unguided: args.number('unguided'),
   };
   const given = Object.entries(mix).filter(([, value]) =>
     Array.isArray(value) ? value.length > 0 : value !== undefined,

@@ -30,6 +30,12 @@ export const trainGateCommand: Command = {
       value: 'DIR',
       help: 'for the clip loss: a CLIP model, as a folder with config.json and model.safetensors',
     },
+    drawn: {
+      type: 'string',
+      value: 'N',
+      help: 'for the clip loss: look at every step of pictures that are drawn in N steps with the gates as they are',
+    },
+    cfg: { type: 'string', value: 'X', help: 'with --drawn: the CFG scale that is drawn with (default 7)' },
     prompt: {
       type: 'string',
       repeats: true,
@@ -102,6 +108,10 @@ export function trainGateRequestOf(args: ParsedArguments): TrainGateRequest {
     );
   }
   const clip = args.text('clip');
+  const drawn = args.number('drawn');
+  if (drawn === undefined && args.number('cfg') !== undefined) {
+    throw new UsageError('--cfg is the scale that --drawn draws with: give --drawn too, or leave --cfg out.');
+  }
   return withoutUndefined({
     ...trainingFieldsOf(args, `${nameOf(experts.map(({ path }) => path))}.mole.safetensors`),
     mix: { experts },
@@ -109,6 +119,7 @@ export function trainGateRequestOf(args: ParsedArguments): TrainGateRequest {
     further: args.texts('also').map((text) => stackOf(text, experts.length)),
     roles: [...args.texts('role')],
     clip: clip === undefined ? undefined : resolve(clip),
+    drawing: drawn === undefined ? undefined : withoutUndefined({ steps: drawn, cfgScale: args.number('cfg') }),
     loss: args.text('loss')?.toLowerCase() as TrainGateRequest['loss'],
     granularity: args.text('granularity')?.toLowerCase() as TrainGateRequest['granularity'],
     form: args.text('form')?.toLowerCase() as TrainGateRequest['form'],

@@ -83,6 +83,13 @@ export const trainGateSchema = z.strictObject({
   loss: z.enum(gateLosses).optional(),
   /** With loss `clip`, which needs it: the folder of a CLIP model (config.json and model.safetensors); absolute path. */
   clip: z.string().min(1).optional(),
+  /**
+   * With loss `clip`: learns on the way of drawing. Pictures are drawn by the captions with the gates as they are, and the loss looks at
+   * every step. Undefined: it looks at what is seen in noised references.
+   */
+  drawing: z
+    .strictObject({ steps: z.number().int().min(1).max(200), cfgScale: z.number().min(1).max(100).default(7) })
+    .optional(),
   granularity: z.enum(gateGranularities).default('block'),
   form: z.enum(gateFormNames).default('pooled'),
   amplitude: z.enum(gateAmplitudes).default('convex'),

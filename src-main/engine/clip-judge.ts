@@ -77,8 +77,7 @@ export class ClipJudge implements Judge {
   }
 
   async judge(batch: TrainingBatch, prediction: FloatTensor) {
-    const { config, alphaBar } = this.#schedule;
-    const factors = Array.from(batch.timestep.data, (t) => x0Factors(alphaBar[t]!, config.predictionType));
+    const factors = batch.alphaBar.map((alphaBar) => x0Factors(alphaBar, this.#schedule.config.predictionType));
     const column = (numbers: readonly number[]): FloatTensor =>
       floatTensor([numbers.length, 1, 1, 1], Float32Array.from(numbers));
     const width = [this.#clip.config.projectionDim];

@@ -128,6 +128,7 @@ export async function buildMixture(
     learned,
     record: recordOf(mix, rows, learned),
     ...(mix.switchEvery === undefined ? {} : { switchEvery: mix.switchEvery }),
+    ...(mix.unguided === undefined ? {} : { unguided: mix.unguided }),
   };
   const plain = new Mixture(entriesOf(stack), options);
   if (mix.mode !== 'np' && mix.mode !== 'ssr') return plain;
@@ -206,7 +207,7 @@ function readable<T>({ name }: Expert, read: () => T): T {
 
 /** The mix for a picture's metadata; undefined where nobody speaks and no word is learned. */
 function recordOf(
-  { mode, masks, overrides, switchEvery, np }: Mix,
+  { mode, masks, overrides, switchEvery, np, unguided }: Mix,
   rows: readonly StackRow[],
   learned: Learned | undefined,
   gate?: ExpertIdentity,
@@ -217,7 +218,7 @@ function recordOf(
     return { name, sha256, ...present({ weight, textWeight, blocks, muted, solo }) };
   });
   const learnedWords = learned === undefined ? undefined : [...learned.words.keys()];
-  return { mode, experts, ...present({ gate, masks, overrides, switchEvery, np, learnedWords }) };
+  return { mode, experts, ...present({ gate, masks, overrides, switchEvery, np, unguided, learnedWords }) };
 }
 
 /** Without fields that say nothing: undefined and false. */
@@ -266,6 +267,7 @@ async function gated(
     mode: 'mole',
     gate,
     ...inOrderOf(matched, mix),
+    ...(mix.unguided === undefined ? {} : { unguided: mix.unguided }),
     learned,
     record: recordOf(mix, rows, learned, { name: basename(mix.gate), sha256: await fileSha256(mix.gate) }),
   });

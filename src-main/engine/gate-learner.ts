@@ -43,6 +43,7 @@ export class GateLearner {
   readonly #tokens: (group: GateGroup) => number;
   readonly #textGates: boolean;
   readonly #listens: boolean;
+  readonly #unguided: number;
 
   /**
    * `others` are further stacks that one gate learns from, in the roles of `experts` and of the same ranks; `images` say which they teach.
@@ -57,10 +58,12 @@ export class GateLearner {
     {
       textGates = true,
       listens = true,
+      unguided = 1,
       others = [],
     }: {
       readonly textGates?: boolean;
       readonly listens?: boolean;
+      readonly unguided?: number;
       readonly others?: readonly (readonly GateExpert[])[];
     } = {},
   ) {
@@ -71,6 +74,7 @@ export class GateLearner {
     this.#spec = spec;
     this.#textGates = textGates;
     this.#listens = listens;
+    this.#unguided = unguided;
     const modulesOf = {
       unet: model.unetModules,
       text_encoder: model.textModules,
@@ -124,7 +128,9 @@ export class GateLearner {
       const trained = this.#trained().includes(found);
       const rows = this.#model.rows(network);
       const gate = this.gate(this.start());
-      const mixtures = this.#stacks.map((stack) => new Mixture(stack.map(stackEntry), { mode: 'mole', gate }));
+      const mixtures = this.#stacks.map(
+        (stack) => new Mixture(stack.map(stackEntry), { mode: 'mole', gate, unguided: this.#unguided }),
+      );
       const parts = mixtures.map((mixture) => mixture.network(network, found.modules, rows));
       const learnt = new Set(trained ? this.#inputs(network) : []);
       return {
@@ -132,7 +138,7 @@ export class GateLearner {
         fixed: parts.map(({ fixed }) =>
           Object.fromEntries(Object.entries(fixed).filter(([name]) => !learnt.has(name))),
         ),
-        strengths: mixtures[0]!.weights(network, rows, 0, 1),
+        strengths: (branch) => mixtures[0]!.weights(network, rows, 0, 1, undefined, branch),
         trainables: [...learnt],
       };
     };

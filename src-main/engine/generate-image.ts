@@ -293,7 +293,7 @@ async function denoise(job: DenoiseJob): Promise<FloatTensor> {
           throwIfCancelled(context);
           const states = prompts.of(alone).at(at)[branch];
           const time = floatTensor([1], Float32Array.of(timestep));
-          const result = await model.predict(scaled, time, states, { step: at, steps: settings.steps, alone });
+          const result = await model.predict(scaled, time, states, { step: at, steps: settings.steps, alone, branch });
           said.push(result.prediction);
           if (result.gates !== undefined) gates.set(branch, result.gates);
         }

@@ -1,5 +1,6 @@
 // A checkpoint opened on a device: its networks as sessions, opened when first needed and kept while they fit.
 // What is shaped by the picture's size (UNet, VAE) is reopened when the size changes; weights are never copied for it.
+import type { Branch } from '../diffusion/guidance.ts';
 import type { Graph } from '../graph/ir.ts';
 import { blockRowOf } from '../mole/block-rows.ts';
 import { expertLayers, gatesOutput, momentsOutput } from '../mole/expert-layers.ts';
@@ -29,6 +30,8 @@ export interface MixturePoint {
   readonly steps: number;
   /** The only expert that speaks, by its place in the stack. */
   readonly alone?: number | undefined;
+  /** Of guidance; the conditional one unless given. */
+  readonly branch?: Branch | undefined;
 }
 const anywhere: MixturePoint = { step: 0, steps: 1 };
 
@@ -166,7 +169,7 @@ export class LoadedModel {
       sample,
       timestep,
       encoder_hidden_states: text,
-      ...this.#mixture?.weights('unet', this.unetRows, at.step, at.steps, at.alone),
+      ...this.#mixture?.weights('unet', this.unetRows, at.step, at.steps, at.alone, at.branch),
     };
     const result = await session.run(feeds, await this.#hold('unet', session, this.#unetPart()));
     const gates = result[gatesOutput];

@@ -1,5 +1,6 @@
 // The artist's stack on its way into the graph: which experts speak at a step, how loud in which row of the network, under which
 // mode. Everything here is inputs of the graph; nothing rebuilds it but a kind of layer that no expert has targeted before.
+import type { Branch } from '../diffusion/guidance.ts';
 import { atLeastOne, factorFeeds, type Layers } from '../mole/expert-feeds.ts';
 import { expertInput, type ExpertGraph } from '../mole/expert-layers.ts';
 import type { Expert } from '../mole/expert.ts';
@@ -41,6 +42,11 @@ export interface MixtureOptions {
   readonly overrides?: Readonly<Record<string, readonly (number | null)[]>> | undefined;
   /** Steps between turns of mode `switch`. */
   readonly switchEvery?: number;
+  /**
+   * Share of every strength in the unconditional branch; 1 unless given. Experts that are silent there are guided toward like the prompt
+   * (asymmetric guidance of CRAFT-LoRA, arXiv:2602.18936).
+   */
+  readonly unguided?: number;
   /** Words that the prompt may use beside the vocabulary's, and their vectors [E, D]. */
   readonly learned?: Learned | undefined;
 }
@@ -192,8 +198,8 @@ export class Mixture {
   }
 
   /**
-   * What changes from step to step: the weights [rows, N], masks [rows, N] and, for gates, what is set by hand. `alone` lets one
-   * expert speak.
+   * What changes from step to step and between the branches of guidance: the weights [rows, N], masks [rows, N] and, for gates, what is
+   * set by hand. `alone` lets one expert speak.
    */
   weights(
     network: ExpertNetwork,
@@ -201,7 +207,9 @@ export class Mixture {
     step: number,
     steps: number,
     alone?: number,
+    branch: Branch = 'conditional',
   ): Record<string, FloatTensor> {
+    const share = branch === 'unconditional' && network === 'unet' ? (this.#options.unguided ?? 1) : 1;
     const count = atLeastOne(this.entries.length);
     const weights = new Float32Array(rows.names.length * count);
     const masks = new Float32Array(rows.names.length * count);
@@ -228,7 +236,7 @@ export class Mixture {
       const scale = this.mode === 'normalised' ? rest / Math.max(rest, total, tiny) : 1;
       strengths.forEach((strength, i) => {
         const own = this.gate === undefined && byHand[i] !== undefined ? overrides[r * count + i]! : strength * scale;
-        weights[r * count + i] = own;
+        weights[r * count + i] = own * share;
       });
     });
     const shape = [rows.names.length, count];

@@ -21,6 +21,7 @@ import { generateImage } from './generate-image.ts';
 import type { LoadedModel } from './loaded-model.ts';
 import { Mixture, noExperts } from './mixture.ts';
 import { openClip, type OpenedClip } from './open-clip.ts';
+import { DrawnBatches } from './drawn-batch.ts';
 import { drawBatch, type TrainingBatch } from './training-batch.ts';
 import { checkTrainingMemory, loadTrainingImages, type TrainingImage } from './training-images.ts';
 import { runTraining, trainingOptions, type TrainingOutcome } from './training-run.ts';
@@ -111,7 +112,11 @@ export async function trainGate(
         'Gates that neither listen to the experts nor know the timestep have nothing to learn from: choose --timestep, or leave --no-listening out.',
     });
   }
-  const learner = new GateLearner(model, experts, spec, images, { ...settings, others });
+  const learner = new GateLearner(model, experts, spec, images, {
+    ...settings,
+    unguided: settings.mix.unguided ?? 1,
+    others,
+  });
   const schedule = trainingSchedule(model.checkpoint.scheduler);
   const judge = clip === undefined ? undefined : await ClipJudge.prepare(model, clip, schedule, images, context.signal);
   const session = new TrainingSession(model, learner.networks(), {
@@ -119,6 +124,10 @@ export async function trainGate(
     recompute: settings.recompute,
     judge,
   });
+  const drawn =
+    settings.drawing === undefined
+      ? undefined
+      : new DrawnBatches(images, schedule, { ...settings.drawing, batch: settings.batch });
   const drawing =
     clip === undefined ? settings : { ...settings, captionDropout: 0, timesteps: judgedTimesteps(schedule) };
   const record = {
@@ -147,7 +156,12 @@ export async function trainGate(
         parameters: learner.start(),
         differentiate: async (parameters, random) => {
           context.signal.throwIfAborted();
-          let batch = drawBatch(images, schedule, random, drawing);
+          let batch =
+            drawn === undefined
+              ? drawBatch(images, schedule, random, drawing)
+              : await drawn.next(random, (seen, captions, branch) =>
+                  session.predict(seen, captions, learner.feeds(parameters, seen.images[0]?.stack ?? 0), branch),
+                );
           const place = batch.images[0]?.stack ?? 0;
           if (seen !== undefined) batch = await ownPrediction(batch, seen, model, alone[place]!);
           return learner.collect(await session.lossAndGradient(batch, learner.feeds(parameters, place)), place);
@@ -173,13 +187,18 @@ export async function trainGate(
 
 /** The CLIP of the clip loss; undefined with another loss. Throws FailureError, CheckpointError. */
 async function clipOf(
-  { clip, minSnr, batch }: TrainGateSettings,
+  { clip, drawing, minSnr, batch }: TrainGateSettings,
   loss: GateLoss,
   warn: (message: string) => void,
 ): Promise<OpenedClip | undefined> {
   const refuse = (message: string): never => {
     throw new FailureError({ kind: 'bad-request', message });
   };
+  if (loss !== 'clip' && drawing !== undefined) {
+    refuse(
+      `Learning on the way of drawing is for the clip loss, and the loss is ${loss}: leave --drawn out, or choose --loss clip.`,
+    );
+  }
   if (loss !== 'clip') {
     return clip === undefined
       ? undefined
@@ -311,11 +330,12 @@ function describe(
   curve: readonly CurvePoint[],
   pictures: number,
 ): Readonly<Record<string, string>> {
-  const { batch, accumulate, balance, seed, optimizer, minSnr, clip } = settings;
+  const { batch, accumulate, balance, seed, optimizer, minSnr, clip, drawing } = settings;
   return {
     training: JSON.stringify({
       loss,
       clip: clip === undefined ? undefined : basename(clip),
+      drawing,
       batch,
       accumulate,
       balance,

@@ -17,6 +17,10 @@ export interface TrainingBatch {
   readonly sample: FloatTensor;
   /** [B] */
   readonly timestep: FloatTensor;
+  /** alphaBar of each timestep, B in all. */
+  readonly alphaBar: readonly number[];
+  /** Scale of classifier-free guidance that a judge sees the prediction under; undefined or 1: the captions' prediction itself. */
+  readonly guidance?: number;
   /** Noise or v [B, C, h, w]. */
   readonly target: FloatTensor;
   /** [B, 1, 1, 1] */
@@ -87,6 +91,7 @@ export function drawBatch(
     captions,
     sample: stack(samples!, shape),
     timestep: floatTensor([batch], Float32Array.from(timesteps)),
+    alphaBar: Array.from(timesteps, (t) => schedule.alphaBar[t]!),
     target: stack(targets!, shape),
     weight: floatTensor([batch, 1, 1, 1], Float32Array.from(weights)),
   };

@@ -1,5 +1,7 @@
 // The differentiated UNet and text encoder of a training run, as one function: a batch and parameters in, loss and gradients out.
 // Graphs are opened once per picture size; experts that are not trained are uploaded once.
+import type { Branch } from '../diffusion/guidance.ts';
+import { weightedSum } from '../diffusion/weighted-sum.ts';
 import { gradientOutput } from '../autodiff/gradient.ts';
 import type { Graph } from '../graph/ir.ts';
 import { gatesOutput, expertLayers, type ExpertGraph } from '../mole/expert-layers.ts';
@@ -18,8 +20,8 @@ export interface TrainedNetwork {
   readonly graph: ExpertGraph;
   /** Fed to every run: factors of experts that stay as they are. One per stack, all of the same sizes. */
   readonly fixed: readonly Readonly<Record<string, FloatTensor>>[];
-  /** Weights and masks [rows, N]. */
-  readonly strengths: Readonly<Record<string, FloatTensor>>;
+  /** Weights and masks [rows, N] in a branch of guidance. */
+  readonly strengths: (branch?: Branch) => Readonly<Record<string, FloatTensor>>;
   /** Names of the graph inputs that are trained; none means that the network only runs. */
   readonly trainables: readonly string[];
 }
@@ -90,45 +92,57 @@ export class TrainingSession {
     batch: TrainingBatch,
     parameters: Readonly<Record<ExpertNetwork, Feeds>>,
   ): Promise<LossAndGradient> {
-    const ids = this.#tokens(batch.captions);
     const stack = batch.images[0]?.stack ?? 0;
-    const states = await this.#encode(batch.captions, ids, parameters.text_encoder, stack);
     const trainsText = this.#text !== undefined && this.#text.trainables.length > 0;
-    const given = {
-      sample: batch.sample,
-      timestep: batch.timestep,
-      encoder_hidden_states: states,
-      ...this.#unet.strengths,
-      ...parameters.unet,
-    };
-    const verdict = await this.#judge?.judge(batch, await this.#predict(batch, given));
-    const feeds =
-      verdict === undefined
-        ? { ...given, [trainingNames.target]: batch.target, [trainingNames.weight]: batch.weight }
-        : { ...given, [trainingNames.predictionSeed]: verdict.gradient };
-    const { session, held } = await this.#unetSession(batch, feeds, trainsText);
-    const result = await session.run(feeds, held);
+    const branches = await Promise.all(
+      branchesOf(batch).map(async ({ captions, factor, branch }) => {
+        const ids = this.#tokens(captions);
+        const given = {
+          sample: batch.sample,
+          timestep: batch.timestep,
+          encoder_hidden_states: await this.#encode(captions, ids, parameters.text_encoder, stack),
+          ...this.#unet.strengths(branch),
+          ...parameters.unet,
+        };
+        return { ids, factor, given };
+      }),
+    );
+    const verdict = await this.#verdict(batch, branches);
+    let loss = verdict?.loss ?? 0;
+    const parts: Record<string, number> = { ...verdict?.parts };
     const gradients: Record<string, Float32Array> = {};
-    for (const name of this.#unet.trainables) gradients[`unet/${name}`] = data(result[gradientOutput(name)]);
-    const parts: Record<string, number> =
-      verdict === undefined ? { denoise: data(result[trainingNames.denoise])[0]! } : { ...verdict.parts };
-    const balance = result[trainingNames.balance];
-    if (balance !== undefined) parts['balance'] = data(balance)[0]!;
-    // A judged UNet's own loss is the balance's share, if any.
-    const own = result[trainingNames.loss];
-    let loss = (verdict?.loss ?? 0) + (own === undefined ? 0 : data(own)[0]!);
-    const gates = result[gatesOutput];
-    if (gates !== undefined) this.#gates = meanPerExpert(gates as FloatTensor);
-    if (trainsText) {
-      const seed = result[trainingNames.textGradient] as FloatTensor;
-      const text = await this.#textGradient(ids, seed, parameters.text_encoder, stack);
-      for (const name of this.#text.trainables) gradients[`text_encoder/${name}`] = data(text[gradientOutput(name)]);
-      const even = text[trainingNames.balance];
-      if (even !== undefined) {
-        parts['text balance'] = data(even)[0]!;
-        loss += this.#balance * parts['text balance'];
+    const gates: (readonly number[])[] = [];
+    for (const { ids, factor, given } of branches) {
+      const feeds =
+        verdict === undefined
+          ? { ...given, [trainingNames.target]: batch.target, [trainingNames.weight]: batch.weight }
+          : { ...given, [trainingNames.predictionSeed]: weightedSum([factor, verdict.gradient]) };
+      const { session, held } = await this.#unetSession(batch, feeds, trainsText);
+      const result = await session.run(feeds, held);
+      for (const name of this.#unet.trainables) add(gradients, `unet/${name}`, data(result[gradientOutput(name)]));
+      if (verdict === undefined) parts['denoise'] = data(result[trainingNames.denoise])[0]!;
+      const balance = result[trainingNames.balance];
+      if (balance !== undefined) parts['balance'] = (parts['balance'] ?? 0) + data(balance)[0]!;
+      // A judged UNet's own loss is the balance's share, if any.
+      const own = result[trainingNames.loss];
+      loss += own === undefined ? 0 : data(own)[0]!;
+      if (result[gatesOutput] !== undefined) gates.push(meanPerExpert(result[gatesOutput] as FloatTensor));
+      if (trainsText) {
+        const seed = result[trainingNames.textGradient] as FloatTensor;
+        const text = await this.#textGradient(ids, seed, parameters.text_encoder, stack);
+        for (const name of this.#text.trainables) {
+          add(gradients, `text_encoder/${name}`, data(text[gradientOutput(name)]));
+        }
+        const even = text[trainingNames.balance];
+        if (even !== undefined) {
+          const uneven = data(even)[0]!;
+          parts['text balance'] = (parts['text balance'] ?? 0) + uneven;
+          loss += this.#balance * uneven;
+        }
       }
     }
+    if (gates.length > 0)
+      this.#gates = gates[0]!.map((_, i) => gates.reduce((sum, own) => sum + own[i]!, 0) / gates.length);
     return { loss, parts, gradients };
   }
 
@@ -139,8 +153,38 @@ export class TrainingSession {
     this.#open.clear();
   }
 
+  /** What the UNet predicts of x_t under `captions` [B, C, h, w], with the experts and gates of the batch's stack. */
+  async predict(
+    batch: Pick<TrainingBatch, 'bucket' | 'images' | 'sample' | 'timestep'>,
+    captions: readonly string[],
+    parameters: Readonly<Record<ExpertNetwork, Feeds>>,
+    branch?: Branch,
+  ): Promise<FloatTensor> {
+    const stack = batch.images[0]?.stack ?? 0;
+    const states = await this.#encode(captions, this.#tokens(captions), parameters.text_encoder, stack);
+    return this.#predict(batch, {
+      sample: batch.sample,
+      timestep: batch.timestep,
+      encoder_hidden_states: states,
+      ...this.#unet.strengths(branch),
+      ...parameters.unet,
+    });
+  }
+
+  /** The judge's verdict of the batch's prediction, guided where the batch says so; undefined without a judge. */
+  async #verdict(
+    batch: TrainingBatch,
+    branches: readonly { readonly factor: number; readonly given: Feeds }[],
+  ): Promise<Awaited<ReturnType<Judge['judge']>> | undefined> {
+    if (this.#judge === undefined) return undefined;
+    const terms: (readonly [number, FloatTensor])[] = [];
+    for (const { factor, given } of branches) terms.push([factor, await this.#predict(batch, given)]);
+    const [first, ...rest] = terms;
+    return this.#judge.judge(batch, weightedSum(first!, ...rest));
+  }
+
   /** What the UNet predicts, for a judge; its gradient runs it again, so that the two graphs need no common memory. */
-  async #predict(batch: TrainingBatch, feeds: Feeds): Promise<FloatTensor> {
+  async #predict(batch: Pick<TrainingBatch, 'bucket' | 'images'>, feeds: Feeds): Promise<FloatTensor> {
     const stack = batch.images[0]?.stack ?? 0;
     const { session, held } = await this.#opened(`prediction ${batch.bucket}`, this.#unet.fixed, stack, () =>
       this.#unetGraph(feeds, false),
@@ -174,7 +218,7 @@ export class TrainingSession {
       const { session, held } = await this.#opened('text', text.fixed, stack, () =>
         this.#model.textGraph(expertLayers(text.graph)),
       );
-      const result = await session.run({ input_ids: ids, ...text.strengths, ...parameters }, held);
+      const result = await session.run({ input_ids: ids, ...text.strengths(), ...parameters }, held);
       return result['last_hidden_state'] as FloatTensor;
     }
     const rows: FloatTensor[] = [];
@@ -198,7 +242,7 @@ export class TrainingSession {
     stack: number,
   ): Promise<Readonly<Record<string, Tensor>>> {
     const text = this.#text!;
-    const feeds = { [trainingNames.textSeed]: seed, ...text.strengths, ...parameters };
+    const feeds = { [trainingNames.textSeed]: seed, ...text.strengths(), ...parameters };
     const { session, held } = await this.#opened('text gradient', text.fixed, stack, () =>
       textStep(
         this.#model.textGraph(expertLayers({ ...text.graph, softmax: true })),
@@ -227,6 +271,20 @@ export class TrainingSession {
     this.#held.set(own, held);
     return { session, held };
   }
+}
+
+/** The predictions that make up the batch's guided one, and their shares: (1 - s) of the unconditional, s of the conditional. */
+function branchesOf({ captions, guidance = 1 }: TrainingBatch) {
+  const conditional = { branch: 'conditional', captions, factor: guidance } as const;
+  const unconditional = { branch: 'unconditional', captions: captions.map(() => ''), factor: 1 - guidance } as const;
+  return guidance === 1 ? [conditional] : [conditional, unconditional];
+}
+
+/** Adds to what is there. */
+function add(sums: Record<string, Float32Array>, name: string, values: Float32Array): void {
+  const sum = sums[name];
+  if (sum === undefined) sums[name] = values;
+  else values.forEach((value, i) => (sum[i]! += value));
 }
 
 /** CLIP's own: the first chunk of each caption, [B, 77]. */

@@ -117,15 +117,18 @@ describe('the judge of predictions', () => {
     }
   });
 
-  it(
-    'has a gradient through its own graph, the UNet and the text encoder that is the slope of the loss',
+  it.each([
+    ['the captions alone', 1],
+    ['classifier-free guidance', 3],
+  ])(
+    'has a gradient through its own graph, the UNet and the text encoder that is the slope of the loss, under %s',
     { timeout: 120_000 },
-    async () => {
+    async (_, guidance) => {
       const spec = { granularity: 'block', form: 'pooled', amplitude: 'free', timestep: false } as const;
       const learner = new GateLearner(model, experts, spec, images);
       const session = new TrainingSession(model, learner.networks(), { balance: 0, judge });
       try {
-        const batch = batchOf(7);
+        const batch = { ...batchOf(7), guidance };
         const start = learner.start();
         const random = new TorchGenerator(5);
         for (const values of Object.values(start)) {
@@ -176,6 +179,19 @@ describe('a gate with the clip loss', () => {
     expect(losses).toEqual(updates.map((update) => update.loss));
   });
 
+  it(
+    'learns on the way of drawing: from every step, each seen once, and says so in its file',
+    { timeout: 120_000 },
+    async () => {
+      const wish = { drawing: { steps: 3, cfgScale: 4 }, steps: 5, balance: 0, textGates: false };
+      const { path, updates } = await trained(wish);
+      expect(updates.map(({ parts }) => Object.keys(parts))).toEqual(updates.map(() => ['clip global', 'clip local']));
+      const { gate, metadata } = await readGateFile(path);
+      expect(gate.networks.unet![0]!.weight.data.some((value) => value !== 0)).toBe(true);
+      expect(JSON.parse(metadata['training']!)).toMatchObject({ loss: 'clip', drawing: { steps: 3, cfgScale: 4 } });
+    },
+  );
+
   it('warns that a larger batch needs more memory', { timeout: 60_000 }, async () => {
     const { warnings } = await trained({ batch: 2, steps: 1, balance: 0, textGates: false });
     expect(warnings.join()).toMatch(/decodes all 2 pictures .* --batch 1/);
@@ -185,6 +201,7 @@ describe('a gate with the clip loss', () => {
     [{ clip: undefined }, /give the folder of one with --clip/],
     [{ loss: 'denoise' }, /the loss is denoise: leave --clip out/],
     [{ minSnr: 5 }, /Leave --min-snr out/],
+    [{ loss: 'denoise', clip: undefined, drawing: { steps: 4 } }, /leave --drawn out, or choose --loss clip/],
     [{ images: [] }, /The clip loss learns from pictures/],
     [{ caption: '' }, /has none\. Give --caption/],
   ] as const)('is refused with %j', async (wish, message) => {

@@ -1,0 +1,103 @@
+// Batches of the clip loss on the way of drawing: x_t is what the sampler meets under guidance with the gates as they are, not a noised
+// reference. The MoLE paper's code trains so (it denoises from almost pure noise and lets CLIP look at every step); a gate then learns
+// from the mistakes that it makes itself, and how loud an expert must be under guidance.
+import { denoiserOf, type Network } from '../diffusion/denoiser.ts';
+import { guided, type Branch } from '../diffusion/guidance.ts';
+import { schedules, sigmaAt, type TrainingSchedule } from '../diffusion/noise-schedule.ts';
+import { startFromNoise, stepNoise } from '../diffusion/noise-source.ts';
+import { samplers } from '../diffusion/samplers.ts';
+import { batchNoise, type TorchGenerator } from '../tensor/random.ts';
+import { floatTensor, type FloatTensor } from '../tensor/tensor.ts';
+import type { TrainingBatch } from './training-batch.ts';
+import type { TrainingImage } from './training-images.ts';
+
+export interface DrawingOptions {
+  /** Pictures drawn at once. */
+  readonly batch: number;
+  /** Steps of a drawing; each is a batch. */
+  readonly steps: number;
+  /** Scale of classifier-free guidance. */
+  readonly cfgScale: number;
+}
+
+/** What the UNet predicts of x_t [B, C, h, w] at a timestep under captions, with the gates as they are. */
+export type Predict = (
+  batch: Pick<TrainingBatch, 'bucket' | 'images' | 'sample' | 'timestep'>,
+  captions: readonly string[],
+  branch: Branch,
+) => Promise<FloatTensor>;
+
+/** Deterministic, and what most pictures are drawn with. */
+const { sample: draw, schedule: scheduleName, start } = samplers['dpmpp-2m'];
+
+/** Drawings that are kept and learnt from before new ones are made: the gates hardly move in that time. */
+const drawingsKept = 4;
+
+export class DrawnBatches {
+  readonly #images: readonly TrainingImage[];
+  readonly #schedule: TrainingSchedule;
+  readonly #options: DrawingOptions;
+  #kept: TrainingBatch[] = [];
+
+  constructor(images: readonly TrainingImage[], schedule: TrainingSchedule, options: DrawingOptions) {
+    this.#images = images;
+    this.#schedule = schedule;
+    this.#options = options;
+  }
+
+  /** A step of a drawing that was not handed out yet; draws anew when none is left. */
+  async next(random: TorchGenerator, predict: Predict): Promise<TrainingBatch> {
+    if (this.#kept.length === 0) {
+      for (let i = 0; i < drawingsKept; i++) this.#kept.push(...(await this.#draw(random, predict)));
+    }
+    const [place] = random.randint(0, this.#kept.length, 1);
+    return this.#kept.splice(place!, 1)[0]!;
+  }
+
+  /** Draws by the captions of some pictures of one stack and size: a batch per step. */
+  async #draw(random: TorchGenerator, predict: Predict): Promise<readonly TrainingBatch[]> {
+    const { batch, steps, cfgScale } = this.#options;
+    const first = this.#images[random.randint(0, this.#images.length, 1)[0]!]!;
+    const alike = this.#images.filter(({ bucket, stack }) => bucket === first.bucket && stack === first.stack);
+    const images = [
+      first,
+      ...Array.from(random.randint(0, alike.length, batch))
+        .slice(1)
+        .map((i) => alike[i]!),
+    ];
+    const captions = images.map(({ caption }) => caption);
+    const clean = images.map(({ latents }) => latents[random.randint(0, latents.length, 1)[0]!]!);
+    const [, ...shape] = clean[0]!.shape;
+    const seeds = Array.from(random.randint(0, 2 ** 31 - 1, batch));
+    const sigmas = schedules[scheduleName].sigmas(this.#schedule, steps);
+    const { noise, generators } = batchNoise(seeds, shape);
+    const met: TrainingBatch[] = [];
+    const network: Network = guided(
+      async (sample, at, branches) => {
+        const timestep = floatTensor([batch], new Float32Array(batch).fill(at));
+        const seen = { bucket: first.bucket, images, sample, timestep };
+        const alphaBar = 1 / (1 + sigmaAt(this.#schedule, at) ** 2);
+        met.push({
+          ...seen,
+          clean,
+          captions,
+          alphaBar: captions.map(() => alphaBar),
+          guidance: cfgScale,
+          // A judge looks at the prediction itself.
+          target: floatTensor(sample.shape),
+          weight: floatTensor([batch, 1, 1, 1]),
+        });
+        const said: FloatTensor[] = [];
+        for (const branch of branches) {
+          said.push(await predict(seen, branch === 'conditional' ? captions : captions.map(() => ''), branch));
+        }
+        return said;
+      },
+      { scale: cfgScale },
+    );
+    const started = startFromNoise(noise, sigmas[0]!, start);
+    const noises = stepNoise('none', { seeds, generators, shape, sigmas });
+    for await (const step of draw(denoiserOf(this.#schedule, network), started, sigmas, noises)) void step;
+    return met;
+  }
+}
