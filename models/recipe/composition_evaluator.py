@@ -5,8 +5,8 @@ changes of colour, shape and sharpness, so that it looks at shapes; the style ne
 or no for each style, so that two styles at once can be found. Neither sees an evaluated subject in an evaluated style
 (test/bench/compose/pairs.json), nor a generated picture. Its accuracy on the true drawings of those pairs is the ceiling of every method.
   npx tsx evaluator-drawings.ts
-  python composition_evaluator.py --part subject --minutes 12
-  python composition_evaluator.py --part style --minutes 4
+  python composition_evaluator.py --part subject --steps 1600
+  python composition_evaluator.py --part style --steps 900
 """
 import argparse
 import json
@@ -158,10 +158,11 @@ def judged_subjects():
     return held + [others[i * len(others) // count] for i in range(count)]
 
 
-def train(net, batches, loss_of, seconds, rate, log):
+def train(net, batches, loss_of, steps, rate, log):
     optimizer = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=0.05)
-    start, step = time.time(), 0
-    while (progress := (time.time() - start) / seconds) < 1:
+    start = time.time()
+    for step in range(steps):
+        progress = step / steps
         net.train()
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * progress))
@@ -169,11 +170,9 @@ def train(net, batches, loss_of, seconds, rate, log):
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        step += 1
-        if step % 300 == 0:
-            print(step, round(loss.item(), 3), f"{progress:.0%}", flush=True)
+        if (step + 1) % 300 == 0:
+            print(step + 1, round(loss.item(), 3), f"{time.time() - start:.0f} s", flush=True)
             log()
-    return step
 
 
 def main():
@@ -181,7 +180,7 @@ def main():
     parser.add_argument("--part", choices=["subject", "style"], required=True)
     parser.add_argument("--drawings", type=Path, default=common.HERE / "data/evaluator")
     parser.add_argument("--weights", type=Path, default=BENCH / "evaluator.safetensors")
-    parser.add_argument("--minutes", type=float, default=12)
+    parser.add_argument("--steps", type=int, default=1600)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -248,7 +247,7 @@ def main():
     def log():
         print({kind: list(report_on(pixels, picks).values())[1] for kind, picks in groups.items()}, flush=True)
 
-    steps = train(net, batch, loss, args.minutes * 60, {"style": 4e-3, "subject": 2e-3}[args.part], log)
+    train(net, batch, loss, args.steps, {"style": 4e-3, "subject": 2e-3}[args.part], log)
     report = {kind: {name: report_on(images, picks) for name, picks in groups.items()}
               for kind, images in (("drawings", pixels), ("after the autoencoder", trips))}
     print(json.dumps(report), flush=True)
@@ -262,7 +261,7 @@ def main():
     save_file({**old, **folded(net, args.part)}, args.weights, metadata=metadata)
     path = BENCH / "evaluator.json"
     kept = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps({**kept, args.part: {"steps": steps, **report}}, indent=1) + "\n")
+    path.write_text(json.dumps({**kept, args.part: {"steps": args.steps, **report}}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ const { values } = parseArgs({
 const load = <T>(path: string): T => JSON.parse(readFileSync(path, 'utf8')) as T;
 const index = load<Drawing[] | { drawings: Drawing[] }>(join(values.data, 'index.json'));
 const drawings = Array.isArray(index) ? index : index.drawings;
-const { subjects } = load<{ subjects: string[] }>(join(here, '../../test/bench/compose/pairs.json'));
+const pairs = load<{ subjects: string[]; judged: string[] }>(join(here, '../../test/bench/compose/pairs.json'));
+const subjects = [...pairs.subjects, ...pairs.judged];
 const { baseStyles } = load<{ baseStyles: string[] }>(join(here, 'holdout.json'));
 const experts = load<{ styles: { name: string; set?: string }[] }>(join(here, 'experts.json'));
 const drawn = new Map(experts.styles.flatMap(({ name, set }) => (set === undefined ? [] : [[set, name] as const])));

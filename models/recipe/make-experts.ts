@@ -6,6 +6,7 @@ import { execFileSync } from 'node:child_process';
 import {
   copyFileSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readFileSync,
   readdirSync,
@@ -25,7 +26,14 @@ type Gate = { name: string } & (
   { experts: string[]; images: string; flags: string[] } | { roles: string[]; lessons: string[] }
 );
 type Recipe = { name: string; gate: string; experts: string[] };
-type Experts = { styles: Style[]; subjects: Subject[]; gates: Gate[]; roleFlags: string[]; recipes: Recipe[] };
+type Experts = {
+  styles: Style[];
+  subjects: Subject[];
+  benchmark: { subjects: string[]; rank: number };
+  gates: Gate[];
+  roleFlags: string[];
+  recipes: Recipe[];
+};
 
 const here = dirname(fileURLToPath(import.meta.url));
 const root = resolve(here, '../..');
@@ -35,7 +43,7 @@ const { values } = parseArgs({
     out: { type: 'string', default: join(root, 'assets/experts') },
   },
 });
-const { styles, subjects, gates, roleFlags, recipes } = JSON.parse(
+const { styles, subjects, benchmark, gates, roleFlags, recipes } = JSON.parse(
   readFileSync(join(here, 'experts.json'), 'utf8'),
 ) as Experts;
 const mostBytes = 1_000_000;
@@ -53,8 +61,8 @@ function tsx(script: string): void {
 const file = (name: string, ending: string): string => join(values.out, `${name}${ending}`);
 
 /** A LoRA from data/experts/<name>, with the settings that suit the bundled model. */
-function lora(name: string, trigger: string, rank: number, steps: number): void {
-  const output = file(name, '.safetensors');
+function lora(name: string, trigger: string, rank: number, steps: number, into = values.out): void {
+  const output = join(into, `${name}.safetensors`);
   if (existsSync(output)) return;
   const training = ['--rank', String(rank), '--steps', String(steps), '--batch', '4', '--lr', '2e-3', '--mirror'];
   const images = join(here, 'data/experts', name);
@@ -112,6 +120,10 @@ for (const { name, rank } of subjects) {
   const about = `A subject for the bundled model: ${article} ${name}, from four drawings. Never shown to the base model.`;
   sidecars(name, `${article} ${name}, noto style`, 5, name, about);
 }
+// Those that judge are never shown to a gate.
+const judging = join(root, 'test/bench/compose/experts');
+mkdirSync(judging, { recursive: true });
+for (const name of benchmark.subjects) lora(name, name, benchmark.rank, 400, judging);
 const fileOf = (name: string): string => file(name, '.safetensors');
 /** `--expert` and `--images` of the first lesson, `--also` of the others. */
 function lessonFlags(roles: string[], lessons: string[]): string[] {

@@ -19,6 +19,7 @@ type Drawing = {
 type Experts = {
   styles: { name: string; set?: string; drawings: number }[];
   subjects: { name: string }[];
+  benchmark: { subjects: string[] };
   gateDrawings: number;
   firstGate: string[];
 };
@@ -73,6 +74,7 @@ async function share(name: string, chosen: Drawing[], caption: (drawing: Drawing
   await put(join(judged, name), others, caption);
 }
 
+const subjects = [...experts.subjects.map(({ name }) => name), ...experts.benchmark.subjects];
 const bySubject = (a: Drawing, b: Drawing): number => (a.subject < b.subject ? -1 : 1);
 for (const { name, set, drawings: count } of experts.styles) {
   const known = drawings.filter(({ core, subject }) => core && !heldOut.has(subject)).sort(bySubject);
@@ -94,14 +96,14 @@ for (const { name, set, drawings: count } of experts.styles) {
   await put(join(values.out, name), chosen, caption, set === undefined ? processedStyleNamed(name) : undefined);
   await share(name, chosen, caption);
 }
-for (const { name } of experts.subjects) {
+for (const name of subjects) {
   const chosen = drawings.filter(({ style, subject }) => subject === name && holdout.baseStyles.includes(style));
   if (chosen.some(({ split }) => split !== 'heldout-subject')) throw new Error(`${name} is no held-out subject.`);
   const caption = ({ captions, style }: Drawing): string => `${captions.plain[1]!}, ${style} style`;
   await put(join(values.out, name), chosen, caption);
   await share(name, chosen, caption);
 }
-console.log(`${values.out}: ${[...experts.styles, ...experts.subjects].map(({ name }) => name).join(', ')}`);
+console.log(`${values.out}: ${[...experts.styles.map(({ name }) => name), ...subjects].join(', ')}`);
 
 function processedStyleNamed(name: string): ProcessedStyle {
   const found = processedStyles.find((style) => style === name);

@@ -44,8 +44,8 @@ export type Mixing = Partial<Omit<Recipe, 'version' | 'experts' | 'gate'>>;
  * How a mix is mixed, without its files. Masks and values set by hand stand in the order of all rows, so they mean nothing once
  * one of them is missing: they are left out unless the stack is `complete`.
  */
-export function mixingOf({ mode, masks, overrides, switchEvery, np }: Mixing, complete = true): Mixing {
-  return present({ mode, switchEvery, np, ...(complete ? { masks, overrides } : {}) });
+export function mixingOf({ mode, masks, overrides, switchEvery, np, unguided }: Mixing, complete = true): Mixing {
+  return present({ mode, switchEvery, np, unguided, ...(complete ? { masks, overrides } : {}) });
 }
 
 /** Without undefined fields. */
@@ -93,6 +93,17 @@ export class ExpertStack {
 
   setMode(mode: MixMode): void {
     this.#mode = mode;
+  }
+
+  /** How far guidance leads toward the experts, 0 to 1: what they lose of their strength in the unguided branch. */
+  get push(): number {
+    return 1 - (this.#further.unguided ?? 1);
+  }
+
+  setPush(push: number): void {
+    const { unguided: _, ...others } = this.#further;
+    // Two digits: what a slider says, not what a subtraction leaves.
+    this.#further = push === 0 ? others : { ...others, unguided: Math.round((1 - push) * 100) / 100 };
   }
 
   /** Adds what `report` describes, if it is a LoRA or a gate that can be used. */

@@ -77,6 +77,7 @@ describe('the mix of a command line', () => {
       mix(
         ...['--gate', 'g.mole.safetensors', '--recipe', 'r.mole.json', '--mode', 'Normalized'],
         ...['--embedding', 'one.safetensors', '--embedding', 'two.safetensors', '--switch-every', '3', '--mu', '0.5'],
+        ...['--unguided', '0.6'],
       ),
     ).toEqual({
       gate: resolve('g.mole.safetensors'),
@@ -85,6 +86,7 @@ describe('the mix of a command line', () => {
       embeddings: [resolve('one.safetensors'), resolve('two.safetensors')],
       switchEvery: 3,
       np: { mu: 0.5 },
+      unguided: 0.6,
     });
   });
 

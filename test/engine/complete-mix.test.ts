@@ -106,6 +106,7 @@ describe('a recipe', () => {
     ],
     mode: 'switch',
     switchEvery: 3,
+    unguided: 0.8,
     np: { mu: 0.1 },
     gate: put('gates/both.mole.safetensors'),
     masks: { MID: [true, false] },
@@ -132,6 +133,7 @@ describe('a recipe', () => {
     expect(rest).toEqual({
       mode: 'switch',
       switchEvery: 3,
+      unguided: 0.8,
       np: { mu: 0.1 },
       gate: place('gates/both.mole.safetensors'),
       masks: { MID: [true, false] },

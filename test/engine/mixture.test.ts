@@ -157,6 +157,42 @@ describe('modes', () => {
   });
 });
 
+describe('asymmetric guidance', () => {
+  it('lets the experts speak with a share of their strength in the unguided branch, with and without gates', async () => {
+    const pair = [experts[1]!, experts[2]!];
+    const [sample, text, time] = [
+      new TorchGenerator(1).randn([1, 4, 16, 16]),
+      (await encodePrompts(model, { prompt: 'a fox', negativePrompt: '', steps: 1, clipSkip: 1 })).at(0).conditional,
+      floatTensor([1], Float32Array.of(500)),
+    ];
+    const predicted = async (mixture: Mixture, branch: 'conditional' | 'unconditional'): Promise<FloatTensor> => {
+      model.useMixture(mixture);
+      return (await model.predict(sample, time, text, { step: 0, steps: 1, branch })).prediction;
+    };
+    const gate = gateOf(pair);
+    for (const mode of ['sum', 'mole'] as const) {
+      const at = (strength: number, unguided?: number): Mixture =>
+        new Mixture(
+          pair.map((expert) => entry(expert, { weight: () => strength })),
+          { mode, gate, ...(unguided === undefined ? {} : { unguided }) },
+        );
+      for (const unguided of [0, 0.5]) {
+        const asymmetric = at(1, unguided);
+        expect(await predicted(asymmetric, 'conditional')).toEqual(await predicted(at(1), 'conditional'));
+        expect(await predicted(asymmetric, 'unconditional')).toEqual(await predicted(at(unguided), 'unconditional'));
+        expect(await predicted(asymmetric, 'unconditional')).not.toEqual(await predicted(at(1), 'unconditional'));
+      }
+    }
+  });
+
+  it('of 1 is the picture that there was, and of less another one', async () => {
+    const pair = [entry(experts[1]!), entry(experts[2]!)];
+    const usual = await rgb(pair);
+    expect(await rgb(pair, { mode: 'sum', unguided: 1 })).toEqual(usual);
+    expect(maxDifference(await rgb(pair, { mode: 'sum', unguided: 0.5 }), usual)).toBeGreaterThan(5);
+  });
+});
+
 describe('strengths set by hand', () => {
   const pair = (): readonly StackEntry[] => experts.slice(1).map((expert) => entry(expert));
   const inEveryRow = (values: readonly (number | null)[]): MixtureOptions['overrides'] =>

@@ -19,6 +19,8 @@ export interface Composition {
 interface Pairs {
   readonly styles: readonly string[];
   readonly subjects: readonly string[];
+  /** Of the test half. */
+  readonly judged: readonly string[];
   readonly taught: readonly string[];
   readonly unseenStyle: string;
   readonly folds: readonly (readonly string[])[];

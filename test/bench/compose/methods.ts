@@ -8,7 +8,7 @@ import { Mixture, noExperts, plainEntry, type StackEntry } from '../../../src-ma
 import type { Expert } from '../../../src-main/mole/expert.ts';
 import type { TrainedGate } from '../../../src-main/mole/trained-gate.ts';
 import { root } from '../programs.ts';
-import type { Composition } from './compositions.ts';
+import { folder, pairs, type Composition } from './compositions.ts';
 
 export interface Training {
   readonly seconds: number;
@@ -20,13 +20,15 @@ export interface Method {
   readonly id: string;
   readonly label: string;
   /** Groups rows of the report. */
-  readonly kind: 'alone' | 'training-free' | 'tuned' | 'mole';
+  readonly kind: 'alone' | 'training-free' | 'tuned' | 'asymmetric' | 'mole';
   readonly mixture: (bench: Bench, composition: Composition) => Promise<Mixture>;
   /** Of a gate that was trained: for how long, and how large it is. */
   readonly trained?: () => Training | undefined;
 }
 
-export const expertFile = (name: string): string => join(root, 'assets/experts', `${name}.safetensors`);
+/** Subjects that judge lie beside the benchmark: no gate is taught by them. */
+export const expertFile = (name: string): string =>
+  join(pairs.judged.includes(name) ? join(folder, 'experts') : join(root, 'assets/experts'), `${name}.safetensors`);
 
 /** The opened model and the experts, read once. */
 export class Bench {
@@ -75,6 +77,8 @@ export type Strength = number | readonly [early: number, late: number, until: nu
 export interface Strengths {
   readonly subject?: Strength;
   readonly style?: Strength;
+  /** Share of the strengths in the unguided branch. */
+  readonly unguided?: number;
 }
 
 function entryAt(expert: Expert, strength: Strength): StackEntry {
@@ -83,27 +87,23 @@ function entryAt(expert: Expert, strength: Strength): StackEntry {
   return { ...plainEntry(expert), weight: (step, steps) => (step < until * steps ? early : late) };
 }
 
-/** The sum of the experts at strengths that may change on the way. */
-export const scheduledSum = (id: string, label: string, { subject = 1, style = 1 }: Strengths): Method => ({
+/** The sum of the experts at chosen strengths, which may change on the way. */
+export const tunedSum = (
+  id: string,
+  label: string,
+  { subject = 1, style = 1, unguided = 1 }: Strengths,
+  kind: Method['kind'] = 'tuned',
+): Method => ({
   id,
   label,
-  kind: 'tuned',
+  kind,
   async mixture(bench, composition) {
     const experts = await bench.experts(composition);
     return new Mixture(
       experts.map((expert, i) => entryAt(expert, i === 0 ? subject : style)),
-      { mode: 'sum' },
+      { mode: 'sum', unguided },
     );
   },
-});
-
-/** Weights of the subject and of each style. */
-export const weighted = (id: string, label: string, subject: number, style: number): Method => ({
-  id,
-  label,
-  kind: 'tuned',
-  mixture: (bench, composition) =>
-    bench.mix(composition, subjectFirst(composition), 'sum', [subject, ...composition.styles.map(() => style)]),
 });
 
 /** What needs no training. */
@@ -135,7 +135,7 @@ export const gated = (
   label: string,
   gateFor: (composition: Composition) => Promise<TrainedGate>,
   trained?: Method['trained'],
-  { subject = 1, style = 1 }: Strengths = {},
+  { subject = 1, style = 1, unguided = 1 }: Strengths = {},
 ): Method => ({
   id,
   label,
@@ -144,6 +144,6 @@ export const gated = (
   async mixture(bench, composition) {
     const experts = await bench.experts(composition);
     const entries = experts.map((expert, i) => entryAt(expert, i === 0 ? subject : style));
-    return new Mixture(entries, { mode: 'mole', gate: await gateFor(composition) });
+    return new Mixture(entries, { mode: 'mole', gate: await gateFor(composition), unguided });
   },
 });

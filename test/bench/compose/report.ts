@@ -7,13 +7,13 @@ import { median } from '../report.ts';
 import { folder, type Composition } from './compositions.ts';
 import { drawing, pictureOf, secondsOf } from './draw.ts';
 import type { Ablation, Row } from './rows.ts';
-import { judgedBefore } from './variants.ts';
 import { difference, summary, type Difference, type Score } from './score.ts';
 
 export interface Findings {
   readonly rows: readonly Row[];
   readonly chosenMole: string;
-  readonly chosenSum: string;
+  /** Of the tuned sum, and of that with asymmetric guidance. */
+  readonly chosenSums: readonly string[];
   readonly ablations: readonly Ablation[];
   readonly ceiling: string;
   readonly machine: string;
@@ -128,27 +128,27 @@ async function sheet(rows: readonly Row[], asked: readonly Composition[], seed: 
 export async function writeReport({
   rows,
   chosenMole,
-  chosenSum,
+  chosenSums,
   ablations,
   ceiling,
   machine,
   asked,
 }: Findings): Promise<string> {
   const mole = rows.find(({ id }) => id === chosenMole);
-  const sum = rows.find(({ id }) => id === chosenSum);
-  const judged = rows.filter(({ kind, id }) => kind !== 'tuned' || id === chosenSum);
+  const sums = rows.filter(({ id }) => chosenSums.includes(id)).map(({ label }) => label);
+  const isTuned = ({ kind }: Row): boolean => kind === 'tuned' || kind === 'asymmetric';
+  const judged = rows.filter((row) => !isTuned(row) || chosenSums.includes(row.id));
   writeFileSync(join(folder, 'scores.svg'), plot(judged, chosenMole));
   const onSheet = [
     'subject',
     'style',
     'sum',
     'normalised',
-    chosenSum,
+    ...chosenSums,
     'switch',
     'composite',
     'ssr',
     'np',
-    ...judgedBefore,
     chosenMole,
   ];
   await sheet(
@@ -163,7 +163,7 @@ export async function writeReport({
 ${text}
 
 ## Test half, a subject in a style
-The form of MoLE (**${mole?.label ?? 'none'}**) and the weights of the tuned sum (${sum?.label ?? 'none'}) were chosen on the validation half.
+The form of MoLE (**${mole?.label ?? 'none'}**) and the weights of the tuned sums (${sums.join('; ')}) were chosen on the validation half.
 
 ![Scores](compose/scores.svg)
 
@@ -178,7 +178,7 @@ ${table(judged, 'test', triplesOf, mole)}
 ${table(judged, 'validation', pairsOf, mole)}
 
 The five best sums of the grid: ${rows
-    .filter(({ kind }) => kind === 'tuned')
+    .filter(isTuned)
     .map((row) => ({ row, score: summary(pairsOf(row.scores.validation)).harmonic }))
     .sort((a, b) => b.score - a.score)
     .slice(0, 5)

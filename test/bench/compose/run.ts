@@ -20,7 +20,7 @@ import { Bench } from './methods.ts';
 import { writeReport } from './report.ts';
 import type { Row } from './rows.ts';
 import { mean, summary, type Score } from './score.ts';
-import { judgedBefore, methodsOf, type Served } from './variants.ts';
+import { methodsOf, type Served } from './variants.ts';
 
 const { values } = parseArgs({
   options: {
@@ -100,12 +100,12 @@ if (values.only !== undefined) {
   }
   const chosen = (kind: Served['kind']): string =>
     best(first.filter(({ method }) => method.kind === kind).map(({ method: { id }, scores }) => ({ id, ...scores })));
-  const [chosenMole, chosenSum] = [chosen('mole'), chosen('tuned')];
+  const [chosenMole, chosenSum, chosenAsymmetric] = [chosen('mole'), chosen('tuned'), chosen('asymmetric')];
   const rows: Row[] = [];
   for (const { method, scores } of first) {
     const { id, label, kind } = method;
     // What was not chosen has no business on the test half, and "no LoRA" nothing to show there.
-    const shown = kind === 'training-free' || [chosenSum, chosenMole, 'subject', 'style', ...judgedBefore].includes(id);
+    const shown = kind === 'training-free' || [chosenSum, chosenAsymmetric, chosenMole, 'subject', 'style'].includes(id);
     const test = shown ? await judged(method, 'test') : [];
     const training = method.trained?.();
     rows.push({ id, label, kind, ...(training === undefined ? {} : { training }), scores: { ...scores, test } });
@@ -114,7 +114,7 @@ if (values.only !== undefined) {
   const path = await writeReport({
     rows,
     chosenMole,
-    chosenSum,
+    chosenSums: [chosenSum, chosenAsymmetric],
     ablations: ablations(rows, chosenMole),
     ceiling: ceilingText(),
     machine,
