@@ -154,10 +154,10 @@ export const strings = {
     drop: 'Drop LoRA and gate files to add them',
     reading: (name: string): string => `Reading ${name}…`,
     mode: 'How they are mixed',
-    push: 'Guide toward them',
-    pushValue: (push: number): string => `${Math.round(push * 100)} %`,
-    pushHint:
-      'Guidance leads away from the negative prompt. Here it leads away from a picture without the experts too: they come out stronger.',
+    unguidedOf: (name: string): string => `Unguided share of ${name}`,
+    unguidedHint:
+      'Below 1, guidance leads toward this expert as it leads toward the prompt: it comes out clearer. 0.5 suits a subject.',
+    unguidedUsual: '1',
     gate: 'Gate',
     noGate: 'No gate file. Drop a .mole.safetensors file to use mode MoLE gates.',
     removeGate: 'Remove the gate',

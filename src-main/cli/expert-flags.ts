@@ -38,11 +38,6 @@ export const expertFlags: Flags = {
     help: 'a textual-inversion file; its name is a word of the prompt; may be repeated',
   },
   'switch-every': { type: 'string', value: 'N', help: 'steps between experts in mode switch (default 5)' },
-  unguided: {
-    type: 'string',
-    value: 'X',
-    help: "share of the experts' strength in the unguided branch (default 1): less, and guidance brings them out more",
-  },
   mu: { type: 'string', value: 'X', help: "mode np: how softly the style keeps out of the subject's directions" },
 };
 
@@ -54,6 +49,7 @@ export const expertNotes: readonly string[] = [
   '  --expert ink.safetensors:0.2@0.2,1@0.8    0.2 until a fifth of the steps, rising to 1 at four fifths',
   '  --expert ink.safetensors:1:lbw=OUTALL     block weights (17 or 26 numbers or a preset), for mode manual',
   '  --expert ink.safetensors:1:start=5:stop=15',
+  '  --expert cat.safetensors:1:unguided=0.5   half of it in the unguided branch: guidance leads toward the cat',
 ];
 
 /** Flags by the fields of the mix, for messages. */
@@ -98,7 +94,6 @@ export function mixOf(args: ParsedArguments): MixRequest | undefined {
     embeddings: paths('embedding'),
     switchEvery: args.number('switch-every'),
     np: mu === undefined ? undefined : { mu },
-    unguided: args.number('unguided'),
   };
   const given = Object.entries(mix).filter(([, value]) =>
     Array.isArray(value) ? value.length > 0 : value !== undefined,
@@ -115,10 +110,12 @@ export function parseExpert(text: string): ExpertRequest {
   const weights: string[] = [];
   const windows: string[] = [];
   let blocks: string | undefined;
+  let unguided: string | undefined;
   while (parts.length > 1) {
     const part = parts.at(-1)!;
-    const [, key, value] = /^(lbw|start|stop|step)=(.*)$/i.exec(part) ?? [];
+    const [, key, value] = /^(lbw|start|stop|step|unguided)=(.*)$/i.exec(part) ?? [];
     if (key?.toLowerCase() === 'lbw') blocks = value!;
+    else if (key?.toLowerCase() === 'unguided') unguided = value!;
     else if (key !== undefined) windows.unshift(part);
     else if (/^\s*[+-]?\.?\d[\d.eE+,;@\s-]*$/.test(part)) weights.unshift(part.trim());
     else break;
@@ -143,11 +140,15 @@ export function parseExpert(text: string): ExpertRequest {
       `--expert ${text}: the text encoder reads the prompt once, so "${textWeight}" must be one number.`,
     );
   }
+  if (unguided !== undefined && (unguided.trim() === '' || Number.isNaN(Number(unguided)))) {
+    throw new UsageError(`--expert ${text}: unguided must be a number such as 0.5, not "${unguided}".`);
+  }
   return {
     path,
     ...(weight === undefined && windows.length === 0 ? {} : { weight: weightOf(weight ?? '1', windows) }),
     ...(textWeight === undefined ? {} : { textWeight: Number(textWeight) }),
     ...(blocks === undefined ? {} : { blocks }),
+    ...(unguided === undefined ? {} : { unguided: Number(unguided) }),
   };
 }
 

@@ -33,7 +33,11 @@ export const trainGateCommand: Command = {
     drawn: {
       type: 'string',
       value: 'N',
-      help: 'for the clip loss: look at every step of pictures that are drawn in N steps with the gates as they are',
+      help: 'learn on the way of drawing: at every step of pictures drawn in N steps with the gates as they are; from noised references, or from noise with the clip loss',
+    },
+    contrast: {
+      type: 'boolean',
+      help: 'for the clip loss: tell the caption of each picture from those of the others too',
     },
     cfg: { type: 'string', value: 'X', help: 'with --drawn: the CFG scale that is drawn with (default 7)' },
     prompt: {
@@ -81,6 +85,7 @@ export const trainGateCommand: Command = {
   notes: [
     'The clip loss looks at the picture that each prediction amounts to, in the less noisy half of the timesteps: near to its caption and to its reference. It decodes in every update, which takes about 5 GB more at 512x512 with --batch 1.',
     'A gate for roles learns best from several experts in each (--also) and from pictures that show them together; amplitude free, --timestep and --no-listening suit it. Experts then stand in the order of the roles.',
+    'With --drawn gates learn what to do under guidance: a reference is noised, drawn again under --cfg, and every step should lead back to it. Three times the time of an update, and the gate suits that CFG scale best.',
     'Ctrl-C stops after the present update and writes the best gate so far; the same command with --resume goes on.',
   ],
   examples: [
@@ -121,6 +126,7 @@ export function trainGateRequestOf(args: ParsedArguments): TrainGateRequest {
     clip: clip === undefined ? undefined : resolve(clip),
     drawing: drawn === undefined ? undefined : withoutUndefined({ steps: drawn, cfgScale: args.number('cfg') }),
     loss: args.text('loss')?.toLowerCase() as TrainGateRequest['loss'],
+    contrast: args.isOn('contrast'),
     granularity: args.text('granularity')?.toLowerCase() as TrainGateRequest['granularity'],
     form: args.text('form')?.toLowerCase() as TrainGateRequest['form'],
     amplitude: args.text('amplitude')?.toLowerCase() as TrainGateRequest['amplitude'],

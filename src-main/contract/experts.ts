@@ -24,6 +24,11 @@ export const expertSchema = z.strictObject({
   /** Strength in the text encoder; undefined takes that of the first step in the UNet. */
   textWeight: z.number().optional(),
   blocks: blocks.optional(),
+  /**
+   * Share of the strength that holds in the unguided (negative) branch; 1 where undefined. Below 1 guidance leads toward the expert as it
+   * leads toward the prompt.
+   */
+  unguided: z.number().min(0).max(2).optional(),
   muted: z.boolean().default(false),
   /** While a row is solo, only solo rows speak, muted or not. */
   solo: z.boolean().default(false),
@@ -48,11 +53,6 @@ const mixing = {
   switchEvery: z.number().int().min(1).max(1000).optional(),
   /** Mode `np`: mu of NP-LoRA, how softly the style is kept out of the subject's directions. */
   np: z.strictObject({ mu: z.number().min(0) }).optional(),
-  /**
-   * Share of every strength that holds in the unguided (negative) branch; 1 where undefined. Below 1 guidance leads toward the experts
-   * as it leads toward the prompt.
-   */
-  unguided: z.number().min(0).max(2).optional(),
 };
 
 /** Experts and how they are mixed: part of a request. */

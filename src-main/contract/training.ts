@@ -83,9 +83,12 @@ export const trainGateSchema = z.strictObject({
   loss: z.enum(gateLosses).optional(),
   /** With loss `clip`, which needs it: the folder of a CLIP model (config.json and model.safetensors); absolute path. */
   clip: z.string().min(1).optional(),
+  /** With loss `clip`: tells each picture's caption from those of the others too, as CLIP itself was trained. */
+  contrast: z.boolean().default(false),
   /**
-   * With loss `clip`: learns on the way of drawing. Pictures are drawn by the captions with the gates as they are, and the loss looks at
-   * every step. Undefined: it looks at what is seen in noised references.
+   * Learns on the way of drawing: pictures are drawn by the captions with the gates as they are, and the loss looks at every step. With
+   * loss `clip` they start from noise; with `denoise` from noised references, which they should become again. Undefined: the loss
+   * looks at what is seen in noised references.
    */
   drawing: z
     .strictObject({ steps: z.number().int().min(1).max(200), cfgScale: z.number().min(1).max(100).default(7) })

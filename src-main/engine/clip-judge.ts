@@ -27,8 +27,10 @@ import type { TrainingImage } from './training-images.ts';
 import { sizesOf } from './training-graph.ts';
 import type { Judge } from './training-session.ts';
 
-/** Both terms alike. */
-const weights: ClipWeights = { global: 1, local: 1 };
+/** Both terms of the paper's words alike. */
+const plainWeights: ClipWeights = { global: 1, local: 1 };
+/** Captions are told apart in nats, distances are of a cosine: this makes them about alike. */
+const contrastWeights: ClipWeights = { ...plainWeights, contrast: 0.3 };
 
 /** Timesteps that the clip loss draws from: 0 to this, exclusive. */
 export const judgedTimesteps = (schedule: TrainingSchedule): number => Math.ceil(schedule.alphaBar.length / 2);
@@ -41,20 +43,23 @@ export class ClipJudge implements Judge {
   readonly #texts = new Map<string, FloatTensor>();
   readonly #references = new Map<FloatTensor, FloatTensor>();
   readonly #open = new Map<string, Session>();
+  readonly #weights: ClipWeights;
 
-  private constructor(model: LoadedModel, clip: OpenedClip, schedule: TrainingSchedule) {
+  private constructor(model: LoadedModel, clip: OpenedClip, schedule: TrainingSchedule, contrast: boolean) {
+    this.#weights = contrast ? contrastWeights : plainWeights;
     this.#model = model;
     this.#clip = clip;
     this.#schedule = schedule;
   }
 
-  /** Looks at the captions and pictures. Throws a FailureError 'bad-request' for a picture without a caption. */
+  /** Looks at the captions and pictures; with `contrast` each caption is told from the others. Throws a FailureError 'bad-request' for a picture without a caption. */
   static async prepare(
     model: LoadedModel,
     clip: OpenedClip,
     schedule: TrainingSchedule,
     images: readonly TrainingImage[],
     signal: AbortSignal,
+    { contrast = false }: { readonly contrast?: boolean } = {},
   ): Promise<ClipJudge> {
     const bare = images.find(({ caption }) => caption === '');
     if (bare !== undefined) {
@@ -64,7 +69,7 @@ export class ClipJudge implements Judge {
         message: `The clip loss compares what is drawn with the caption of its picture, and ${bare.path} has none. Give --caption, or a .txt file beside each picture.`,
       });
     }
-    const judge = new ClipJudge(model, clip, schedule);
+    const judge = new ClipJudge(model, clip, schedule, contrast);
     await judge.#readCaptions(new Set(images.map(({ caption }) => caption)));
     const latents = images.flatMap((image) => image.latents);
     for (const shape of new Set(latents.map((latent) => latent.shape.join('x')))) {
@@ -81,7 +86,7 @@ export class ClipJudge implements Judge {
     const column = (numbers: readonly number[]): FloatTensor =>
       floatTensor([numbers.length, 1, 1, 1], Float32Array.from(numbers));
     const width = [this.#clip.config.projectionDim];
-    const feeds = {
+    const feeds: Record<string, FloatTensor> = {
       [judgeNames.prediction]: prediction,
       [judgeNames.sample]: batch.sample,
       [judgeNames.sampleFactor]: column(factors.map(({ sample }) => sample)),
@@ -95,10 +100,18 @@ export class ClipJudge implements Judge {
         width,
       ),
     };
+    if (this.#weights.contrast !== undefined) {
+      const captions = [...this.#texts.keys()];
+      feeds[judgeNames.captions] = stack([...this.#texts.values()], width);
+      feeds[judgeNames.own] = floatTensor(
+        [batch.images.length, captions.length],
+        Float32Array.from(batch.images.flatMap((image) => captions.map((one) => (one === image.caption ? 1 : 0)))),
+      );
+    }
     const key = prediction.shape.join('x');
     let session = this.#open.get(key);
     if (session === undefined) {
-      const graph = clipJudge(this.#sight(prediction), weights);
+      const graph = clipJudge(this.#sight(prediction), this.#weights);
       const withRespectTo = [judgeNames.prediction];
       const gradient = withGradient(bindSizes(graph, sizesOf(graph, feeds)), {
         of: [{ output: judgeNames.loss }],
@@ -113,7 +126,11 @@ export class ClipJudge implements Judge {
     const number = (name: string): number => result[name]!.data[0]!;
     return {
       loss: number(judgeNames.loss),
-      parts: { 'clip global': number(judgeNames.global), 'clip local': number(judgeNames.local) },
+      parts: {
+        'clip global': number(judgeNames.global),
+        'clip local': number(judgeNames.local),
+        ...(this.#weights.contrast === undefined ? {} : { 'clip contrast': number(judgeNames.contrast) }),
+      },
       gradient: result[gradientOutput(judgeNames.prediction)]!,
     };
   }

@@ -61,7 +61,6 @@ export async function completeMix(mix: MixSettings = mixSchema.parse({}), prompt
       overrides,
       switchEvery: own.switchEvery ?? recipe?.switchEvery,
       np: own.np ?? recipe?.np,
-      unguided: own.unguided ?? recipe?.unguided,
     },
     warnings,
   };

@@ -1,15 +1,18 @@
-// Batches of the clip loss on the way of drawing: x_t is what the sampler meets under guidance with the gates as they are, not a noised
-// reference. The MoLE paper's code trains so (it denoises from almost pure noise and lets CLIP look at every step); a gate then learns
-// from the mistakes that it makes itself, and how loud an expert must be under guidance.
+// Batches on the way of drawing: x_t is what the sampler meets under guidance with the gates as they are, not a noised reference. A gate
+// then learns from the mistakes that it makes itself, and how loud an expert must be under guidance. The MoLE paper's code trains so
+// (it denoises from almost pure noise and lets CLIP look at every step). Drawings that start from noised references know what they
+// should become, so that they need no CLIP: see ReferenceJudge.
 import { denoiserOf, type Network } from '../diffusion/denoiser.ts';
 import { guided, type Branch } from '../diffusion/guidance.ts';
 import { schedules, sigmaAt, type TrainingSchedule } from '../diffusion/noise-schedule.ts';
-import { startFromNoise, stepNoise } from '../diffusion/noise-source.ts';
+import { startFromLatent, startFromNoise, stepNoise } from '../diffusion/noise-source.ts';
 import { samplers } from '../diffusion/samplers.ts';
-import { batchNoise, type TorchGenerator } from '../tensor/random.ts';
+import { batchNoise, stack, type TorchGenerator } from '../tensor/random.ts';
 import { floatTensor, type FloatTensor } from '../tensor/tensor.ts';
+import { x0Factors } from '../mole/clip-loss.ts';
 import type { TrainingBatch } from './training-batch.ts';
 import type { TrainingImage } from './training-images.ts';
+import type { Judge } from './training-session.ts';
 
 export interface DrawingOptions {
   /** Pictures drawn at once. */
@@ -18,6 +21,8 @@ export interface DrawingOptions {
   readonly steps: number;
   /** Scale of classifier-free guidance. */
   readonly cfgScale: number;
+  /** Where a drawing starts: at noise, or at a noised reference, any step but the first being the first that is drawn. */
+  readonly from: 'noise' | 'references';
 }
 
 /** What the UNet predicts of x_t [B, C, h, w] at a timestep under captions, with the gates as they are. */
@@ -56,7 +61,7 @@ export class DrawnBatches {
 
   /** Draws by the captions of some pictures of one stack and size: a batch per step. */
   async #draw(random: TorchGenerator, predict: Predict): Promise<readonly TrainingBatch[]> {
-    const { batch, steps, cfgScale } = this.#options;
+    const { batch, steps, cfgScale, from } = this.#options;
     const first = this.#images[random.randint(0, this.#images.length, 1)[0]!]!;
     const alike = this.#images.filter(({ bucket, stack }) => bucket === first.bucket && stack === first.stack);
     const images = [
@@ -69,7 +74,8 @@ export class DrawnBatches {
     const clean = images.map(({ latents }) => latents[random.randint(0, latents.length, 1)[0]!]!);
     const [, ...shape] = clean[0]!.shape;
     const seeds = Array.from(random.randint(0, 2 ** 31 - 1, batch));
-    const sigmas = schedules[scheduleName].sigmas(this.#schedule, steps);
+    const all = schedules[scheduleName].sigmas(this.#schedule, steps);
+    const sigmas = from === 'noise' ? all : all.slice(random.randint(1, Math.max(2, steps - 1), 1)[0]!);
     const { noise, generators } = batchNoise(seeds, shape);
     const met: TrainingBatch[] = [];
     const network: Network = guided(
@@ -95,9 +101,41 @@ export class DrawnBatches {
       },
       { scale: cfgScale },
     );
-    const started = startFromNoise(noise, sigmas[0]!, start);
+    const started =
+      from === 'noise'
+        ? startFromNoise(noise, sigmas[0]!, start)
+        : startFromLatent(stack(clean, shape), noise, sigmas[0]!);
     const noises = stepNoise('none', { seeds, generators, shape, sigmas });
     for await (const step of draw(denoiserOf(this.#schedule, network), started, sigmas, noises)) void step;
     return met;
+  }
+}
+
+/**
+ * How far the clean picture that a guided prediction amounts to is from the reference that its drawing started from: the mean of
+ * (x0 - reference)^2 over batch and latent, differentiable in closed form. Judging x0 instead of the prediction weighs a v by
+ * 1 - alphaBar, so that the last steps, where a drawing has left its reference for good, say little.
+ */
+export class ReferenceJudge implements Judge {
+  readonly #schedule: TrainingSchedule;
+
+  constructor(schedule: TrainingSchedule) {
+    this.#schedule = schedule;
+  }
+
+  judge({ sample, alphaBar, clean }: TrainingBatch, prediction: FloatTensor): ReturnType<Judge['judge']> {
+    const gradient = new Float32Array(prediction.data.length);
+    const size = gradient.length / clean.length;
+    let loss = 0;
+    clean.forEach(({ data }, i) => {
+      const factors = x0Factors(alphaBar[i]!, this.#schedule.config.predictionType);
+      for (let j = 0, k = i * size; j < size; j++, k++) {
+        const far = factors.sample * sample.data[k]! + factors.prediction * prediction.data[k]! - data[j]!;
+        loss += far * far;
+        gradient[k] = (2 * far * factors.prediction) / gradient.length;
+      }
+    });
+    loss /= gradient.length;
+    return Promise.resolve({ loss, parts: { reference: loss }, gradient: floatTensor(prediction.shape, gradient) });
   }
 }

@@ -128,7 +128,6 @@ export async function buildMixture(
     learned,
     record: recordOf(mix, rows, learned),
     ...(mix.switchEvery === undefined ? {} : { switchEvery: mix.switchEvery }),
-    ...(mix.unguided === undefined ? {} : { unguided: mix.unguided }),
   };
   const plain = new Mixture(entriesOf(stack), options);
   if (mix.mode !== 'np' && mix.mode !== 'ssr') return plain;
@@ -181,7 +180,10 @@ const byHash = (rows: readonly StackRow[]): readonly StackRow[] =>
     a.expert.sha256 < b.expert.sha256 ? -1 : a.expert.sha256 > b.expert.sha256 ? 1 : a.place - b.place,
   );
 
-function entryOf(expert: Expert, { weight, textWeight, blocks, muted, solo }: ExpertSettings): StackEntry {
+function entryOf(
+  expert: Expert,
+  { weight, textWeight, blocks, unguided = 1, muted, solo }: ExpertSettings,
+): StackEntry {
   const schedule: WeightSchedule = readable(expert, () =>
     typeof weight === 'number' ? constantWeight(weight) : parseWeightSchedule(weight),
   );
@@ -193,6 +195,7 @@ function entryOf(expert: Expert, { weight, textWeight, blocks, muted, solo }: Ex
     block: (row) => (rows === undefined ? 1 : blockWeightAt(rows, row)),
     muted,
     solo,
+    unguided,
   };
 }
 
@@ -207,18 +210,18 @@ function readable<T>({ name }: Expert, read: () => T): T {
 
 /** The mix for a picture's metadata; undefined where nobody speaks and no word is learned. */
 function recordOf(
-  { mode, masks, overrides, switchEvery, np, unguided }: Mix,
+  { mode, masks, overrides, switchEvery, np }: Mix,
   rows: readonly StackRow[],
   learned: Learned | undefined,
   gate?: ExpertIdentity,
 ): Readonly<Record<string, unknown>> | undefined {
   if (rows.length === 0 && learned === undefined) return undefined;
   const experts = rows.map(({ expert: { name, sha256 }, settings }) => {
-    const { weight, textWeight, blocks, muted, solo } = settings;
-    return { name, sha256, ...present({ weight, textWeight, blocks, muted, solo }) };
+    const { weight, textWeight, blocks, unguided, muted, solo } = settings;
+    return { name, sha256, ...present({ weight, textWeight, blocks, unguided, muted, solo }) };
   });
   const learnedWords = learned === undefined ? undefined : [...learned.words.keys()];
-  return { mode, experts, ...present({ gate, masks, overrides, switchEvery, np, unguided, learnedWords }) };
+  return { mode, experts, ...present({ gate, masks, overrides, switchEvery, np, learnedWords }) };
 }
 
 /** Without fields that say nothing: undefined and false. */
@@ -267,7 +270,6 @@ async function gated(
     mode: 'mole',
     gate,
     ...inOrderOf(matched, mix),
-    ...(mix.unguided === undefined ? {} : { unguided: mix.unguided }),
     learned,
     record: recordOf(mix, rows, learned, { name: basename(mix.gate), sha256: await fileSha256(mix.gate) }),
   });

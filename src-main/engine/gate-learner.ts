@@ -43,7 +43,6 @@ export class GateLearner {
   readonly #tokens: (group: GateGroup) => number;
   readonly #textGates: boolean;
   readonly #listens: boolean;
-  readonly #unguided: number;
 
   /**
    * `others` are further stacks that one gate learns from, in the roles of `experts` and of the same ranks; `images` say which they teach.
@@ -58,12 +57,10 @@ export class GateLearner {
     {
       textGates = true,
       listens = true,
-      unguided = 1,
       others = [],
     }: {
       readonly textGates?: boolean;
       readonly listens?: boolean;
-      readonly unguided?: number;
       readonly others?: readonly (readonly GateExpert[])[];
     } = {},
   ) {
@@ -74,7 +71,6 @@ export class GateLearner {
     this.#spec = spec;
     this.#textGates = textGates;
     this.#listens = listens;
-    this.#unguided = unguided;
     const modulesOf = {
       unet: model.unetModules,
       text_encoder: model.textModules,
@@ -128,9 +124,7 @@ export class GateLearner {
       const trained = this.#trained().includes(found);
       const rows = this.#model.rows(network);
       const gate = this.gate(this.start());
-      const mixtures = this.#stacks.map(
-        (stack) => new Mixture(stack.map(stackEntry), { mode: 'mole', gate, unguided: this.#unguided }),
-      );
+      const mixtures = this.#stacks.map((stack) => new Mixture(stack.map(stackEntry), { mode: 'mole', gate }));
       const parts = mixtures.map((mixture) => mixture.network(network, found.modules, rows));
       const learnt = new Set(trained ? this.#inputs(network) : []);
       return {

@@ -28,6 +28,11 @@ export interface StackEntry {
   readonly block: (row: string) => number;
   readonly muted: boolean;
   readonly solo: boolean;
+  /**
+   * Share of the strength in the unconditional branch; 1 unless given. An expert that is silent there is guided toward like the prompt
+   * (asymmetric guidance of CRAFT-LoRA, arXiv:2602.18936).
+   */
+  readonly unguided?: number;
 }
 
 export interface MixtureOptions {
@@ -42,11 +47,6 @@ export interface MixtureOptions {
   readonly overrides?: Readonly<Record<string, readonly (number | null)[]>> | undefined;
   /** Steps between turns of mode `switch`. */
   readonly switchEvery?: number;
-  /**
-   * Share of every strength in the unconditional branch; 1 unless given. Experts that are silent there are guided toward like the prompt
-   * (asymmetric guidance of CRAFT-LoRA, arXiv:2602.18936).
-   */
-  readonly unguided?: number;
   /** Words that the prompt may use beside the vocabulary's, and their vectors [E, D]. */
   readonly learned?: Learned | undefined;
 }
@@ -209,7 +209,8 @@ export class Mixture {
     alone?: number,
     branch: Branch = 'conditional',
   ): Record<string, FloatTensor> {
-    const share = branch === 'unconditional' && network === 'unet' ? (this.#options.unguided ?? 1) : 1;
+    const asymmetric = branch === 'unconditional' && network === 'unet';
+    const shares = this.entries.map(({ unguided = 1 }) => (asymmetric ? unguided : 1));
     const count = atLeastOne(this.entries.length);
     const weights = new Float32Array(rows.names.length * count);
     const masks = new Float32Array(rows.names.length * count);
@@ -236,7 +237,7 @@ export class Mixture {
       const scale = this.mode === 'normalised' ? rest / Math.max(rest, total, tiny) : 1;
       strengths.forEach((strength, i) => {
         const own = this.gate === undefined && byHand[i] !== undefined ? overrides[r * count + i]! : strength * scale;
-        weights[r * count + i] = own * share;
+        weights[r * count + i] = own * shares[i]!;
       });
     });
     const shape = [rows.names.length, count];

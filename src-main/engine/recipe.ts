@@ -10,10 +10,7 @@ import { fileSha256 } from './file-hashes.ts';
 import { listFiles, type ListedFile } from './list-files.ts';
 
 /** The part of a mix that a recipe holds. */
-export type RecipeMix = Pick<
-  MixSettings,
-  'experts' | 'mode' | 'masks' | 'overrides' | 'switchEvery' | 'np' | 'unguided' | 'gate'
->;
+export type RecipeMix = Pick<MixSettings, 'experts' | 'mode' | 'masks' | 'overrides' | 'switchEvery' | 'np' | 'gate'>;
 
 /** A stack of 64 experts with block weights has some 20 KB. */
 const mostBytes = 2 ** 20;
@@ -56,8 +53,8 @@ export async function readRecipe(path: string, folders: readonly string[]): Prom
         `Looked in: ${places}. Give the folder that holds them, or put them beside the recipe.`,
     });
   }
-  const { mode, masks, overrides, switchEvery, np, unguided } = recipe;
-  return { experts, mode, masks, overrides, switchEvery, np, unguided, gate };
+  const { mode, masks, overrides, switchEvery, np } = recipe;
+  return { experts, mode, masks, overrides, switchEvery, np, gate };
 }
 
 /** Reads the files of the right size in order until one is the wanted one. */
@@ -109,10 +106,10 @@ export async function writeRecipe(
 ): Promise<string> {
   const experts = [];
   for (const { path: file, ...row } of mix.experts ?? []) experts.push({ ...(await identityOf(file)), ...row });
-  const { mode, masks, overrides, switchEvery, np, unguided, gate } = mix;
+  const { mode, masks, overrides, switchEvery, np, gate } = mix;
   const recipe = recipeSchema.parse({
     version: 1,
-    ...withoutUndefined({ mode, switchEvery, np, unguided, masks, overrides }),
+    ...withoutUndefined({ mode, switchEvery, np, masks, overrides }),
     ...(gate === undefined ? {} : { gate: await identityOf(gate) }),
     experts,
   });

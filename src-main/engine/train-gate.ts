@@ -21,7 +21,7 @@ import { generateImage } from './generate-image.ts';
 import type { LoadedModel } from './loaded-model.ts';
 import { Mixture, noExperts } from './mixture.ts';
 import { openClip, type OpenedClip } from './open-clip.ts';
-import { DrawnBatches } from './drawn-batch.ts';
+import { DrawnBatches, ReferenceJudge } from './drawn-batch.ts';
 import { drawBatch, type TrainingBatch } from './training-batch.ts';
 import { checkTrainingMemory, loadTrainingImages, type TrainingImage } from './training-images.ts';
 import { runTraining, trainingOptions, type TrainingOutcome } from './training-run.ts';
@@ -114,20 +114,24 @@ export async function trainGate(
   }
   const learner = new GateLearner(model, experts, spec, images, {
     ...settings,
-    unguided: settings.mix.unguided ?? 1,
     others,
   });
   const schedule = trainingSchedule(model.checkpoint.scheduler);
-  const judge = clip === undefined ? undefined : await ClipJudge.prepare(model, clip, schedule, images, context.signal);
-  const session = new TrainingSession(model, learner.networks(), {
-    balance: settings.balance,
-    recompute: settings.recompute,
-    judge,
-  });
+  const judge =
+    clip === undefined ? undefined : await ClipJudge.prepare(model, clip, schedule, images, context.signal, settings);
   const drawn =
     settings.drawing === undefined
       ? undefined
-      : new DrawnBatches(images, schedule, { ...settings.drawing, batch: settings.batch });
+      : new DrawnBatches(images, schedule, {
+          ...settings.drawing,
+          batch: settings.batch,
+          from: clip === undefined ? 'references' : 'noise',
+        });
+  const session = new TrainingSession(model, learner.networks(), {
+    balance: settings.balance,
+    recompute: settings.recompute,
+    judge: judge ?? (drawn === undefined ? undefined : new ReferenceJudge(schedule)),
+  });
   const drawing =
     clip === undefined ? settings : { ...settings, captionDropout: 0, timesteps: judgedTimesteps(schedule) };
   const record = {
@@ -194,9 +198,9 @@ async function clipOf(
   const refuse = (message: string): never => {
     throw new FailureError({ kind: 'bad-request', message });
   };
-  if (loss !== 'clip' && drawing !== undefined) {
+  if (loss === 'distil' && drawing !== undefined) {
     refuse(
-      `Learning on the way of drawing is for the clip loss, and the loss is ${loss}: leave --drawn out, or choose --loss clip.`,
+      'Learning on the way of drawing is for the clip and the denoise loss, and the loss is distil: leave --drawn out, or give pictures.',
     );
   }
   if (loss !== 'clip') {

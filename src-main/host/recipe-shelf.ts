@@ -47,7 +47,7 @@ export class RecipeShelf {
 
   /** Reads a recipe, wherever it lies, and finds its files in `index` and beside it. Rejects with a FailureError. */
   async load(path: string, index: LibraryIndex): Promise<LoadedRecipe> {
-    const { experts: rows, gate, mode, masks, overrides, switchEvery, np, unguided } = await readRecipe(path);
+    const { experts: rows, gate, mode, masks, overrides, switchEvery, np } = await readRecipe(path);
     const locate = async (wanted: Identity): Promise<RecipeFile> => {
       const found = (await this.#beside(path, wanted)) ?? (await findIdentity(index, wanted))?.path;
       return { name: wanted.name, sha256: wanted.sha256, ...(found === undefined ? {} : { path: found }) };
@@ -57,7 +57,7 @@ export class RecipeShelf {
       experts.push({ ...(await locate({ name, sha256, bytes })), settings });
     }
     return {
-      ...present({ mode, masks, overrides, switchEvery, np, unguided }),
+      ...present({ mode, masks, overrides, switchEvery, np }),
       name: nameOf(path),
       experts,
       ...(gate === undefined ? {} : { gate: await locate(gate) }),

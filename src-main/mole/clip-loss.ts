@@ -7,7 +7,7 @@ import type { Graph, TensorRef, Value } from '../graph/ir.ts';
 import { decoded } from '../networks/autoencoder.ts';
 import { imageEmbeds } from '../networks/clip-vision.ts';
 import type { AutoencoderConfig, ClipConfig, PredictionType } from '../networks/configs.ts';
-import { plainLayers, type AttentionForm } from '../networks/layers.ts';
+import { parameter, plainLayers, type AttentionForm } from '../networks/layers.ts';
 
 /** Names of the judge's inputs and outputs. */
 export const judgeNames = {
@@ -21,9 +21,13 @@ export const judgeNames = {
   /** [B, P] each. */
   text: 'text_embeds',
   reference: 'reference_embeds',
+  /** [K, P]: of all captions; [B, K]: one-hot, which of them is the picture's own. Where captions are contrasted only. */
+  captions: 'caption_embeds',
+  own: 'own_caption',
   loss: 'loss',
   global: 'loss_global',
   local: 'loss_local',
+  contrast: 'loss_contrast',
 } as const;
 
 export interface ClipSight {
@@ -54,11 +58,14 @@ export const clipNormalisation: ClipNormalisation = {
 export interface ClipWeights {
   readonly global: number;
   readonly local: number;
+  /** Of telling the picture's caption from the others: 0 unless given. */
+  readonly contrast?: number;
 }
 
 /**
- * Graph: the inputs of judgeNames -> `loss` = weights.global (1 - cos(picture, text)) + weights.local (1 - cos(picture, reference)),
- * the mean over the batch, and both terms. Differentiable from end to end.
+ * Graph: the inputs of judgeNames -> `loss` = weights.global (1 - cos(picture, text)) + weights.local (1 - cos(picture, reference))
+ * + weights.contrast * -log softmax_k(s cos(picture, caption k)) of the picture's own caption, with CLIP's own scale s, as CLIP was trained
+ * (Radford et al. 2021, figure 3): the mean over the batch, and all terms. Differentiable from end to end.
  */
 export function clipJudge(sight: ClipSight, weights: ClipWeights): Graph {
   const b = new GraphBuilder('CLIP loss');
@@ -78,8 +85,28 @@ export function clipJudge(sight: ClipSight, weights: ClipWeights): Graph {
   b.output(judgeNames.global, global);
   b.output(judgeNames.local, local);
   const weighed = (x: Value, weight: number): Value => b.Mul(x, b.constant(weight));
-  b.output(judgeNames.loss, b.Add(weighed(global, weights.global), weighed(local, weights.local)));
+  let loss = b.Add(weighed(global, weights.global), weighed(local, weights.local));
+  const { contrast = 0 } = weights;
+  if (contrast > 0) {
+    const term = contrastOf(b, embeds, sight);
+    b.output(judgeNames.contrast, term);
+    loss = b.Add(loss, weighed(term, contrast));
+  }
+  b.output(judgeNames.loss, loss);
   return b.build();
+}
+
+/** -log softmax of the own caption among all, the mean over the batch: log sum_k exp(s cos_k - s cos_own). */
+function contrastOf(b: GraphBuilder, embeds: Value, { clip, attention }: ClipSight): Value {
+  const unit = (x: Value): Value => b.Div(x, b.Sqrt(b.ReduceSum(b.Mul(x, x), [1])));
+  const captions = unit(b.input(judgeNames.captions, ['K', clip.config.projectionDim])); // [K, P]
+  const network = { builder: b, ref: clip.ref, layers: plainLayers, attention };
+  const scale = b.Exp(parameter(network, 'logit_scale', []));
+  const logits = b.Mul(b.MatMul(unit(embeds), b.Transpose(captions, [1, 0])), scale); // [B, K]
+  const own = b.ReduceSum(b.Mul(logits, b.input(judgeNames.own, ['B', 'K'])), [1]); // [B, 1]
+  // e^60 is far from the end of float32, and no caption stays that far ahead for long.
+  const ahead = b.op('Min', [b.Sub(logits, own), b.constant(60)])[0]!;
+  return b.ReduceMean(b.Log(b.ReduceSum(b.Exp(ahead), [1])), [0, 1], false);
 }
 
 /** Graph: `x0` [B, C, h, w], latents as the UNet sees them, -> `image_embeds` [B, P] of the picture that they are. */

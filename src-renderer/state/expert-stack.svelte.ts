@@ -21,6 +21,8 @@ export interface ExpertRow {
   readonly blocks: string | undefined;
   /** A weight that changes over the steps; the slider ends it. */
   readonly schedule: string | undefined;
+  /** Share of the weight in the unguided branch; 1 where undefined. */
+  readonly unguided: number | undefined;
   /** Whether its file was found missing. */
   readonly missing: boolean;
 }
@@ -44,8 +46,8 @@ export type Mixing = Partial<Omit<Recipe, 'version' | 'experts' | 'gate'>>;
  * How a mix is mixed, without its files. Masks and values set by hand stand in the order of all rows, so they mean nothing once
  * one of them is missing: they are left out unless the stack is `complete`.
  */
-export function mixingOf({ mode, masks, overrides, switchEvery, np, unguided }: Mixing, complete = true): Mixing {
-  return present({ mode, switchEvery, np, unguided, ...(complete ? { masks, overrides } : {}) });
+export function mixingOf({ mode, masks, overrides, switchEvery, np }: Mixing, complete = true): Mixing {
+  return present({ mode, switchEvery, np, ...(complete ? { masks, overrides } : {}) });
 }
 
 /** Without undefined fields. */
@@ -95,17 +97,6 @@ export class ExpertStack {
     this.#mode = mode;
   }
 
-  /** How far guidance leads toward the experts, 0 to 1: what they lose of their strength in the unguided branch. */
-  get push(): number {
-    return 1 - (this.#further.unguided ?? 1);
-  }
-
-  setPush(push: number): void {
-    const { unguided: _, ...others } = this.#further;
-    // Two digits: what a slider says, not what a subtraction leaves.
-    this.#further = push === 0 ? others : { ...others, unguided: Math.round((1 - push) * 100) / 100 };
-  }
-
   /** Adds what `report` describes, if it is a LoRA or a gate that can be used. */
   add(report: FileReport): Added {
     const { path, kind, adapter, gate } = report;
@@ -140,6 +131,7 @@ export class ExpertStack {
       textWeight: undefined,
       blocks: undefined,
       schedule: undefined,
+      unguided: undefined,
       missing: false,
     };
     this.#rows = [...this.#rows, row];
@@ -205,7 +197,7 @@ export class ExpertStack {
 
   change(
     path: string,
-    change: Partial<Pick<ExpertRow, 'on' | 'solo' | 'weight' | 'textWeight' | 'blocks' | 'schedule'>>,
+    change: Partial<Pick<ExpertRow, 'on' | 'solo' | 'weight' | 'textWeight' | 'blocks' | 'schedule' | 'unguided'>>,
   ): void {
     const fixed = change.weight === undefined ? {} : { schedule: undefined };
     this.#rows = this.#rows.map((row) => (row.path === path ? { ...row, ...fixed, ...change } : row));
@@ -338,13 +330,14 @@ export class ExpertStack {
     );
     return {
       ...this.#further,
-      experts: this.#rows.map(({ path, on, solo, weight, textWeight, blocks, schedule }) => ({
+      experts: this.#rows.map(({ path, on, solo, weight, textWeight, blocks, schedule, unguided }) => ({
         path,
         weight: schedule ?? weight,
         muted: !on,
         solo,
         ...(textWeight === undefined ? {} : { textWeight }),
         ...(blocks === undefined ? {} : { blocks }),
+        ...(unguided === undefined ? {} : { unguided }),
       })),
       mode: this.#mode,
       ...(this.#gate === undefined || this.#mode !== 'mole' ? {} : { gate: this.#gate.path }),
@@ -355,7 +348,7 @@ export class ExpertStack {
 }
 
 function rowSettings(
-  { weight, textWeight, blocks, muted, solo }: NamedRow['settings'],
+  { weight, textWeight, blocks, unguided, muted, solo }: NamedRow['settings'],
   row: ExpertRow,
 ): Partial<ExpertRow> {
   const number = typeof weight === 'number' ? weight : Number(weight);
@@ -364,6 +357,7 @@ function rowSettings(
     solo,
     textWeight,
     blocks,
+    unguided,
     ...(Number.isFinite(number) ? { weight: number } : { weight: row.weight, schedule: String(weight) }),
   };
 }

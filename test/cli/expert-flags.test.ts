@@ -56,6 +56,13 @@ describe('the mix of a command line', () => {
     });
   });
 
+  it('has the share of an expert in the unguided branch', () => {
+    expect(mix('--expert', 'cat.safetensors:0.8:unguided=0.5')).toEqual({
+      experts: [{ path: resolve('cat.safetensors'), weight: 0.8, unguided: 0.5 }],
+    });
+    expect(() => mix('--expert', 'cat.safetensors:1:unguided=half')).toThrow(/unguided must be a number such as 0.5/);
+  });
+
   it('has masks for the stack and for single rows', () => {
     expect(mix('--mask', '1,0,1', '--mask', 'mid=0,0,1', '--mask=OUT03=1,1,0')).toEqual({
       mask: [true, false, true],
@@ -77,7 +84,6 @@ describe('the mix of a command line', () => {
       mix(
         ...['--gate', 'g.mole.safetensors', '--recipe', 'r.mole.json', '--mode', 'Normalized'],
         ...['--embedding', 'one.safetensors', '--embedding', 'two.safetensors', '--switch-every', '3', '--mu', '0.5'],
-        ...['--unguided', '0.6'],
       ),
     ).toEqual({
       gate: resolve('g.mole.safetensors'),
@@ -86,7 +92,6 @@ describe('the mix of a command line', () => {
       embeddings: [resolve('one.safetensors'), resolve('two.safetensors')],
       switchEvery: 3,
       np: { mu: 0.5 },
-      unguided: 0.6,
     });
   });
 

@@ -201,7 +201,7 @@ describe('a gate with the clip loss', () => {
     [{ clip: undefined }, /give the folder of one with --clip/],
     [{ loss: 'denoise' }, /the loss is denoise: leave --clip out/],
     [{ minSnr: 5 }, /Leave --min-snr out/],
-    [{ loss: 'denoise', clip: undefined, drawing: { steps: 4 } }, /leave --drawn out, or choose --loss clip/],
+    [{ loss: 'distil', clip: undefined, drawing: { steps: 4 } }, /leave --drawn out, or give pictures/],
     [{ images: [] }, /The clip loss learns from pictures/],
     [{ caption: '' }, /has none\. Give --caption/],
   ] as const)('is refused with %j', async (wish, message) => {

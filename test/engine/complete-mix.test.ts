@@ -102,11 +102,10 @@ describe('a recipe', () => {
   const mix = (): MixRequest => ({
     experts: [
       { path: put('one/ink.safetensors'), weight: '0@0,1@1', textWeight: 0, blocks: 'OUTS' },
-      { path: put('two/cat.safetensors'), weight: -0.5, muted: true, solo: true },
+      { path: put('two/cat.safetensors'), weight: -0.5, unguided: 0.8, muted: true, solo: true },
     ],
     mode: 'switch',
     switchEvery: 3,
-    unguided: 0.8,
     np: { mu: 0.1 },
     gate: put('gates/both.mole.safetensors'),
     masks: { MID: [true, false] },
@@ -128,12 +127,11 @@ describe('a recipe', () => {
         muted: false,
         solo: false,
       },
-      { path: place('two/cat.safetensors'), weight: -0.5, muted: true, solo: true },
+      { path: place('two/cat.safetensors'), weight: -0.5, unguided: 0.8, muted: true, solo: true },
     ]);
     expect(rest).toEqual({
       mode: 'switch',
       switchEvery: 3,
-      unguided: 0.8,
       np: { mu: 0.1 },
       gate: place('gates/both.mole.safetensors'),
       masks: { MID: [true, false] },

@@ -171,10 +171,10 @@ describe('asymmetric guidance', () => {
     };
     const gate = gateOf(pair);
     for (const mode of ['sum', 'mole'] as const) {
-      const at = (strength: number, unguided?: number): Mixture =>
+      const at = (strength: number, unguided = 1): Mixture =>
         new Mixture(
-          pair.map((expert) => entry(expert, { weight: () => strength })),
-          { mode, gate, ...(unguided === undefined ? {} : { unguided }) },
+          pair.map((expert) => entry(expert, { weight: () => strength, unguided })),
+          { mode, gate },
         );
       for (const unguided of [0, 0.5]) {
         const asymmetric = at(1, unguided);
@@ -188,8 +188,11 @@ describe('asymmetric guidance', () => {
   it('of 1 is the picture that there was, and of less another one', async () => {
     const pair = [entry(experts[1]!), entry(experts[2]!)];
     const usual = await rgb(pair);
-    expect(await rgb(pair, { mode: 'sum', unguided: 1 })).toEqual(usual);
-    expect(maxDifference(await rgb(pair, { mode: 'sum', unguided: 0.5 }), usual)).toBeGreaterThan(5);
+    const shared = (...shares: readonly number[]) => pair.map((one, i) => ({ ...one, unguided: shares[i]! }));
+    expect(await rgb(shared(1, 1))).toEqual(usual);
+    const one = await rgb(shared(0.5, 1));
+    expect(maxDifference(one, usual)).toBeGreaterThan(5);
+    expect(maxDifference(one, await rgb(shared(1, 0.5)))).toBeGreaterThan(5);
   });
 });
 

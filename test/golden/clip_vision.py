@@ -106,5 +106,15 @@ for kind in ["epsilon", "v_prediction"]:
     out[f"{kind}_prediction"], out[f"{kind}_grad"] = prediction.detach(), prediction.grad
     out[f"{kind}_losses"] = torch.stack([loss, over_text, over_image]).detach()
 
+# The same with each picture's caption told from the others, under CLIP's own scale.
+captions = torch.cat([out["text_embeds"], out["later_text_embeds"]])
+for kind in ["epsilon", "v_prediction"]:
+    prediction = out[f"{kind}_prediction"].clone().requires_grad_()
+    x0 = (sample - sigma * prediction) / signal if kind == "epsilon" else signal * sample - sigma * prediction
+    logits = clip.logit_scale.exp() * F.normalize(look(x0), dim=1) @ F.normalize(captions, dim=1).T
+    contrast = F.cross_entropy(logits, torch.tensor([0, 1]))
+    (0.7 * contrast).backward()
+    out[f"{kind}_contrast"], out[f"{kind}_contrast_grad"] = contrast.detach(), prediction.grad
+
 clip.half().save_pretrained(here)
 save_file({k: v.detach().contiguous() for k, v in out.items()}, here / "expected.safetensors")

@@ -108,4 +108,32 @@ describe('the clip loss', () => {
     const gradient = found[gradientOutput(judgeNames.prediction)]!.data;
     expect(relativeError(gradient, witness(`${kind}_grad`).data)).toBeLessThan(gradientTolerance.network);
   });
+
+  it.each(['epsilon', 'v_prediction'] as const)(
+    'with captions told apart is cross entropy under CLIP’s scale: %s',
+    async (kind) => {
+      const factors = Array.from(witness('alpha_bar').data, (alphaBar) => x0Factors(alphaBar, kind));
+      const column = (numbers: readonly number[]) => floatTensor([2, 1, 1, 1], Float32Array.from(numbers));
+      const [own, later] = [witness('text_embeds'), witness('later_text_embeds')];
+      const captions = floatTensor([4, own.shape[1]!], Float32Array.from([...own.data, ...later.data]));
+      const feeds = {
+        [judgeNames.prediction]: witness(`${kind}_prediction`),
+        [judgeNames.sample]: witness('sample'),
+        [judgeNames.sampleFactor]: column(factors.map(({ sample }) => sample)),
+        [judgeNames.predictionFactor]: column(factors.map(({ prediction }) => prediction)),
+        [judgeNames.text]: own,
+        [judgeNames.reference]: witness('reference_embeds'),
+        [judgeNames.captions]: captions,
+        [judgeNames.own]: floatTensor([2, 4], Float32Array.of(1, 0, 0, 0, 0, 1, 0, 0)),
+      };
+      const graph = bindSizes(clipJudge(sight('fused'), { global: 0, local: 0, contrast: 0.7 }), { B: 2, K: 4 });
+      const withRespectTo = [judgeNames.prediction];
+      const found = await run(withGradient(graph, { of: [{ output: judgeNames.loss }], withRespectTo }), feeds);
+      const contrast = witness(`${kind}_contrast`).data[0]!;
+      expect(relativeError(found[judgeNames.contrast]!.data, [contrast])).toBeLessThan(networkTolerance.clip);
+      expect(relativeError(found[judgeNames.loss]!.data, [0.7 * contrast])).toBeLessThan(networkTolerance.clip);
+      const gradient = found[gradientOutput(judgeNames.prediction)]!.data;
+      expect(relativeError(gradient, witness(`${kind}_contrast_grad`).data)).toBeLessThan(gradientTolerance.network);
+    },
+  );
 });
