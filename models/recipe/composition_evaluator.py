@@ -6,7 +6,7 @@ or no for each style, so that two styles at once can be found. Neither sees an e
 (test/bench/compose/pairs.json), nor a generated picture. Its accuracy on the true drawings of those pairs is the ceiling of every method.
   npx tsx evaluator-drawings.ts
   python composition_evaluator.py --part subject --steps 1600
-  python composition_evaluator.py --part style --steps 900
+  python composition_evaluator.py --part style --steps 2400
 """
 import argparse
 import json

@@ -13,6 +13,7 @@ type Pairs = {
   styles: string[];
   subjects: string[];
   taught: string[];
+  lessons: string[];
   unseenStyle: string;
   validation: Half;
   test: Half;
@@ -24,7 +25,7 @@ const { values } = parseArgs({
     data: { type: 'string', default: join(here, 'data/128') },
     truth: { type: 'string', default: resolve(here, '../../test/bench/compose/truth') },
     lessons: { type: 'string', default: resolve(here, '../../assets/experts/compositions') },
-    crossed: { type: 'string', default: resolve(here, '../../test/bench/compose/crossed') },
+    more: { type: 'string', default: resolve(here, '../../test/bench/compose/lessons') },
     alone: { type: 'string', default: resolve(here, '../../test/bench/compose/alone') },
     experts: { type: 'string', default: join(here, 'data/experts') },
   },
@@ -57,7 +58,7 @@ async function truths(subject: string, styles: string[]): Promise<{ name: string
 }
 
 const judged = [pairs.validation, pairs.test].flatMap((half) => [...half.pairs, ...half.triples]);
-for (const folder of [values.truth, values.lessons, values.alone, values.crossed])
+for (const folder of [values.truth, values.lessons, values.alone, values.more])
   rmSync(folder, { recursive: true, force: true });
 for (const [subject, ...styles] of judged) {
   const folder = join(values.truth, [subject, ...styles].join('-'));
@@ -84,7 +85,6 @@ function teach(
   }
 }
 
-const taughtStyles = pairs.styles.filter((style) => style !== pairs.unseenStyle);
 const doubles = [...new Set(judged.filter((parts) => parts.length === 3).map(([, ...styles]) => styles.join(' ')))];
 for (const subject of pairs.taught) {
   if (judged.some(([own]) => own === subject)) throw new Error(`${subject} is judged and cannot teach.`);
@@ -94,11 +94,11 @@ for (const subject of pairs.taught) {
     teach([subject, ...styles].join('-'), await truths(subject, styles), styles);
   }
 }
-// What gates that are crossed over are taught: the judged subjects themselves, for gates that others are judged by.
-for (const subject of pairs.subjects) {
-  for (const style of taughtStyles) {
+// More subjects than the bundled ones, for the gates of the benchmark and the bundled gate of a subject and a style.
+for (const subject of pairs.lessons) {
+  for (const style of pairs.styles) {
     const found = await truths(subject, [style]);
-    if (found.length > 0) teach(`${subject}-${style}`, found, [style], values.crossed);
+    if (found.length > 0) teach(`${subject}-${style}`, found, [style], values.more);
   }
 }
 // Two styles at once, of subjects that the base model knows.

@@ -29,7 +29,7 @@ type Recipe = { name: string; gate: string; experts: string[] };
 type Experts = {
   styles: Style[];
   subjects: Subject[];
-  benchmark: { subjects: string[]; rank: number };
+  benchmark: { judged: string[]; lessons: string[]; rank: number };
   gates: Gate[];
   roleFlags: string[];
   recipes: Recipe[];
@@ -120,10 +120,10 @@ for (const { name, rank } of subjects) {
   const about = `A subject for the bundled model: ${article} ${name}, from four drawings. Never shown to the base model.`;
   sidecars(name, `${article} ${name}, noto style`, 5, name, about);
 }
-// Those that judge are never shown to a gate.
+// Those of the benchmark alone.
 const judging = join(root, 'test/bench/compose/experts');
 mkdirSync(judging, { recursive: true });
-for (const name of benchmark.subjects) lora(name, name, benchmark.rank, 400, judging);
+for (const name of [...benchmark.lessons, ...benchmark.judged]) lora(name, name, benchmark.rank, 400, judging);
 const fileOf = (name: string): string => file(name, '.safetensors');
 /** `--expert` and `--images` of the first lesson, `--also` of the others. */
 function lessonFlags(roles: string[], lessons: string[]): string[] {

@@ -19,7 +19,7 @@ type Drawing = {
 type Experts = {
   styles: { name: string; set?: string; drawings: number }[];
   subjects: { name: string }[];
-  benchmark: { subjects: string[] };
+  benchmark: { judged: string[]; lessons: string[] };
   gateDrawings: number;
   firstGate: string[];
 };
@@ -74,7 +74,11 @@ async function share(name: string, chosen: Drawing[], caption: (drawing: Drawing
   await put(join(judged, name), others, caption);
 }
 
-const subjects = [...experts.subjects.map(({ name }) => name), ...experts.benchmark.subjects];
+const subjects = [
+  ...experts.subjects.map(({ name }) => name),
+  ...experts.benchmark.judged,
+  ...experts.benchmark.lessons,
+];
 const bySubject = (a: Drawing, b: Drawing): number => (a.subject < b.subject ? -1 : 1);
 for (const { name, set, drawings: count } of experts.styles) {
   const known = drawings.filter(({ core, subject }) => core && !heldOut.has(subject)).sort(bySubject);
@@ -98,7 +102,8 @@ for (const { name, set, drawings: count } of experts.styles) {
 }
 for (const name of subjects) {
   const chosen = drawings.filter(({ style, subject }) => subject === name && holdout.baseStyles.includes(style));
-  if (chosen.some(({ split }) => split !== 'heldout-subject')) throw new Error(`${name} is no held-out subject.`);
+  if (chosen.some(({ split, core }) => split !== 'heldout-subject' && core))
+    throw new Error(`The base model knows ${name}.`);
   const caption = ({ captions, style }: Drawing): string => `${captions.plain[1]!}, ${style} style`;
   await put(join(values.out, name), chosen, caption);
   await share(name, chosen, caption);

@@ -44,7 +44,7 @@ def main():
     parser.add_argument("--drawings", type=Path, default=common.HERE / "data/evaluator")
     parser.add_argument("--bpe", type=Path, help="bpe_simple_vocab_16e6.txt.gz; the tokenizer of ../atelier-mini unless given")
     parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--subjects", type=int, default=22, help="of a batch")
+    parser.add_argument("--subjects", type=int, default=24, help="of a batch")
     parser.add_argument("--each", type=int, default=5, help="drawings of each")
     parser.add_argument("--warp", type=float, default=0.5)
     parser.add_argument("--threads", type=int, default=1)
@@ -55,12 +55,13 @@ def main():
     from transformers import CLIPTokenizer
     tokenizer = CLIPTokenizer.from_pretrained(common.HERE.parent / "atelier-mini/tokenizer")
     pairs = json.loads((BENCH / "pairs.json").read_text())
-    known_subjects = {*judged_subjects()} - {*pairs["subjects"], *pairs["judged"]}
+    taught = pairs["taught"] + pairs["lessons"]
+    known_subjects = {*judged_subjects(), *taught} - {*pairs["subjects"], *pairs["judged"]}
     entries, pixels = load(args.drawings)
     trips = round_trip(entries, args.drawings, args.drawings / "round-trip.pt")
     kept = [i for i, e in enumerate(entries) if e["subject"] in known_subjects]
     held = {(s, x) for s, x in common.load_holdout()["pairs"]}
-    asked = [i for i in kept if entries[i]["subject"] not in pairs["taught"] and (entries[i]["subject"], entries[i]["set"]) in held]
+    asked = [i for i in kept if entries[i]["subject"] not in taught and (entries[i]["subject"], entries[i]["set"]) in held]
     learnt = [i for i in kept if i not in set(asked)]
     by_subject = {}
     for i in learnt:
@@ -105,7 +106,7 @@ def main():
             group["lr"] = rate
         chosen = [names[i] for i in torch.randperm(len(names))[: args.subjects]]
         # What teaches gates is asked about most.
-        chosen = [*{*chosen[: args.subjects - 2], *(pairs["taught"][i] for i in torch.randperm(len(pairs["taught"]))[:2])}]
+        chosen = [*{*chosen[: args.subjects - 6], *(taught[i] for i in torch.randperm(len(taught))[:6])}]
         picks = [pool[i] for s in chosen for pool in [by_subject[s]] for i in torch.randperm(len(pool))[: args.each]]
         rows = torch.tensor(picks)
         trip = torch.rand(len(rows), 1, 1, 1) < 0.5
@@ -137,12 +138,12 @@ def main():
                 image = torch.cat([embed_images(pixels[torch.tensor(asked)].float() / 127.5 - 1)])
                 found = (image @ embed_text(all_names).T).argmax(1)
                 right = sum(names[f] == entries[i]["subject"] for f, i in zip(found, asked)) / max(1, len(asked))
-                lessons = [i for i in learnt if entries[i]["subject"] in pairs["taught"] and len(entries[i]["styles"]) == 1]
+                lessons = [i for i in learnt if entries[i]["subject"] in taught and len(entries[i]["styles"]) == 1]
                 image = embed_images(trips[torch.tensor(lessons)].float() / 127.5 - 1)
                 texts = sorted({said[i][0] for i in lessons})
                 hit = (image @ embed_text(texts).T).argmax(1)
-                taught = sum(texts[h] == said[i][0] for h, i in zip(hit, lessons)) / len(lessons)
-            print(step + 1, round(loss.item(), 3), f"held-out pairs {right:.0%} of {len(names)} subjects, lessons {taught:.0%} of {len(texts)} captions",
+                hits = sum(texts[h] == said[i][0] for h, i in zip(hit, lessons)) / len(lessons)
+            print(step + 1, round(loss.item(), 3), f"held-out pairs {right:.0%} of {len(names)} subjects, lessons {hits:.0%} of {len(texts)} captions",
                   f"{time.time() - start:.0f} s", flush=True)
     args.out.mkdir(parents=True, exist_ok=True)
     used = torch.zeros(49408, 1)

@@ -21,9 +21,10 @@ interface Pairs {
   readonly subjects: readonly string[];
   /** Of the test half. */
   readonly judged: readonly string[];
+  /** Whose bundled LoRAs teach gates, and those that do so in the benchmark alone. */
   readonly taught: readonly string[];
+  readonly lessons: readonly string[];
   readonly unseenStyle: string;
-  readonly folds: readonly (readonly string[])[];
   readonly validation: Halves;
   readonly test: Halves;
   readonly seeds: readonly number[];
@@ -40,6 +41,20 @@ export const pairs = JSON.parse(readFileSync(join(folder, 'pairs.json'), 'utf8')
 export function promptFor(subject: string, styles: readonly string[]): string {
   const article = /^[aeiou]/.test(subject) ? 'an' : 'a';
   return [`${article} ${subject}`, ...styles.map((style) => `${style} style`)].join(', ');
+}
+
+/**
+ * Names of `count` further experts that lie in the stack and are not asked for: a style, a subject, a style, a subject, the next ones
+ * after those of the composition.
+ */
+export function bystanders(subject: string, styles: readonly string[], count: number): readonly string[] {
+  const group = [pairs.taught, pairs.lessons, pairs.subjects, pairs.judged].find((own) => own.includes(subject))!;
+  const after = (names: readonly string[], name: string, step: number): string =>
+    names[(names.indexOf(name) + step) % names.length]!;
+  return Array.from({ length: count }, (_, i) => {
+    const step = 1 + Math.floor(i / 2);
+    return i % 2 === 0 ? after(pairs.styles, styles[0]!, step) : after(group, subject, step);
+  });
 }
 
 /** All compositions of both halves, pairs before triples. */

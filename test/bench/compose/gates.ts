@@ -90,29 +90,18 @@ function gateExperts(bench: Bench, names: readonly string[]): Promise<readonly G
   );
 }
 
-/** Every taught subject beside `styles`, taught by the true drawings of both together. */
-export function lessons(styleLists: readonly (readonly string[])[]): readonly Stack[] {
-  return pairs.taught.flatMap((subject) =>
-    styleLists.map((styles) => ({
-      experts: [subject, ...styles],
-      images: [join(root, 'assets/experts/compositions', [subject, ...styles].join('-'))],
-    })),
+/** Taught subjects beside `styles`, by the true drawings of both together. */
+export function lessons(styleLists: readonly (readonly string[])[], subjects: readonly string[]): readonly Stack[] {
+  return subjects.flatMap((subject) =>
+    styleLists.flatMap((styles) => {
+      const name = [subject, ...styles].join('-');
+      const place = pairs.lessons.includes(subject)
+        ? join(folder, 'lessons')
+        : join(root, 'assets/experts/compositions');
+      // A drawn set does not have every subject.
+      return existsSync(join(place, name)) ? [{ experts: [subject, ...styles], images: [join(place, name)] }] : [];
+    }),
   );
-}
-
-/** The ranks of these LoRAs differ from those of the others, so that they cannot share lessons with them. */
-const otherRank = ['fox'];
-
-/** The judged subjects outside the fold of `subject`, beside each style of the lessons. */
-export function crossed(subject: string, styles: readonly string[]): readonly Stack[] {
-  return pairs.folds
-    .filter((fold) => !fold.includes(subject))
-    .flat()
-    .filter((other) => !otherRank.includes(other))
-    .flatMap((other) =>
-      styles.map((style) => ({ experts: [other, style], images: [join(folder, 'crossed', `${other}-${style}`)] })),
-    )
-    .filter(({ images }) => existsSync(images[0]!));
 }
 
 /** The same stacks, taught by drawings of each expert alone. */

@@ -8,7 +8,7 @@ import { Mixture, noExperts, plainEntry, type StackEntry } from '../../../src-ma
 import type { Expert } from '../../../src-main/mole/expert.ts';
 import type { TrainedGate } from '../../../src-main/mole/trained-gate.ts';
 import { root } from '../programs.ts';
-import { folder, pairs, type Composition } from './compositions.ts';
+import { bystanders, folder, pairs, type Composition } from './compositions.ts';
 
 export interface Training {
   readonly seconds: number;
@@ -20,15 +20,18 @@ export interface Method {
   readonly id: string;
   readonly label: string;
   /** Groups rows of the report. */
-  readonly kind: 'alone' | 'training-free' | 'tuned' | 'asymmetric' | 'mole';
+  readonly kind: 'alone' | 'training-free' | 'tuned' | 'asymmetric' | 'crowded' | 'mole' | 'mole-asymmetric';
   readonly mixture: (bench: Bench, composition: Composition) => Promise<Mixture>;
   /** Of a gate that was trained: for how long, and how large it is. */
   readonly trained?: () => Training | undefined;
 }
 
-/** Subjects that judge lie beside the benchmark: no gate is taught by them. */
+/** Subjects of the benchmark alone lie beside it. */
 export const expertFile = (name: string): string =>
-  join(pairs.judged.includes(name) ? join(folder, 'experts') : join(root, 'assets/experts'), `${name}.safetensors`);
+  join(
+    [...pairs.judged, ...pairs.lessons].includes(name) ? join(folder, 'experts') : join(root, 'assets/experts'),
+    `${name}.safetensors`,
+  );
 
 /** The opened model and the experts, read once. */
 export class Bench {
@@ -43,9 +46,10 @@ export class Bench {
     return (await this.store.load(expertFile(name), this.model.checkpoint)).expert;
   }
 
-  /** Subject first, then the styles. */
-  experts({ subject, styles }: Composition): Promise<readonly Expert[]> {
-    return Promise.all([subject, ...styles].map((name) => this.expert(name)));
+  /** Subject first, then the styles, then those who are not asked for. */
+  experts({ subject, styles }: Composition, unasked = 0): Promise<readonly Expert[]> {
+    const names = [subject, ...styles, ...bystanders(subject, styles, unasked)];
+    return Promise.all(names.map((name) => this.expert(name)));
   }
 
   /** A mixture as the command line builds it. */
@@ -77,8 +81,8 @@ export type Strength = number | readonly [early: number, late: number, until: nu
 export interface Strengths {
   readonly subject?: Strength;
   readonly style?: Strength;
-  /** Share of the strengths in the unguided branch. */
-  readonly unguided?: number;
+  /** Share of the strengths in the unguided branch: of all, or of the subject and of the styles. */
+  readonly unguided?: number | readonly [subject: number, style: number];
 }
 
 function entryAt(expert: Expert, strength: Strength): StackEntry {
@@ -87,22 +91,29 @@ function entryAt(expert: Expert, strength: Strength): StackEntry {
   return { ...plainEntry(expert), weight: (step, steps) => (step < until * steps ? early : late) };
 }
 
+/** The subject first, then the styles, and what is not asked for like a style. */
+function entriesAt(experts: readonly Expert[], { subject = 1, style = 1, unguided = 1 }: Strengths): StackEntry[] {
+  const [own, others] = typeof unguided === 'number' ? [unguided, unguided] : unguided;
+  return experts.map((expert, i) => ({
+    ...entryAt(expert, i === 0 ? subject : style),
+    unguided: i === 0 ? own : others,
+  }));
+}
+
 /** The sum of the experts at chosen strengths, which may change on the way. */
 export const tunedSum = (
   id: string,
   label: string,
   { subject = 1, style = 1, unguided = 1 }: Strengths,
   kind: Method['kind'] = 'tuned',
+  { unasked = 0, mode = 'sum' }: { readonly unasked?: number; readonly mode?: 'sum' | 'normalised' } = {},
 ): Method => ({
   id,
   label,
   kind,
   async mixture(bench, composition) {
-    const experts = await bench.experts(composition);
-    return new Mixture(
-      experts.map((expert, i) => entryAt(expert, i === 0 ? subject : style)),
-      { mode: 'sum', unguided },
-    );
+    const experts = await bench.experts(composition, unasked);
+    return new Mixture(entriesAt(experts, { subject, style, unguided }), { mode });
   },
 });
 
@@ -136,14 +147,15 @@ export const gated = (
   gateFor: (composition: Composition) => Promise<TrainedGate>,
   trained?: Method['trained'],
   { subject = 1, style = 1, unguided = 1 }: Strengths = {},
+  unasked = 0,
 ): Method => ({
   id,
   label,
   kind: 'mole',
   ...(trained === undefined ? {} : { trained }),
   async mixture(bench, composition) {
-    const experts = await bench.experts(composition);
-    const entries = experts.map((expert, i) => entryAt(expert, i === 0 ? subject : style));
-    return new Mixture(entries, { mode: 'mole', gate: await gateFor(composition), unguided });
+    const experts = await bench.experts(composition, unasked);
+    const entries = entriesAt(experts, { subject, style, unguided });
+    return new Mixture(entries, { mode: 'mole', gate: await gateFor(composition) });
   },
 });

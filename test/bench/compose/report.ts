@@ -12,8 +12,8 @@ import { difference, summary, type Difference, type Score } from './score.ts';
 export interface Findings {
   readonly rows: readonly Row[];
   readonly chosenMole: string;
-  /** Of the tuned sum, and of that with asymmetric guidance. */
-  readonly chosenSums: readonly string[];
+  /** What was chosen on the validation half: MoLE and the tuned sum, each without and with asymmetric guidance. */
+  readonly named: readonly string[];
   readonly ablations: readonly Ablation[];
   readonly ceiling: string;
   readonly machine: string;
@@ -47,6 +47,7 @@ function table(
       const own = row.id === chosen?.id;
       const against = chosen === undefined ? [] : pick(chosen.scores[half]);
       const gap = own || against.length === 0 ? undefined : difference(against, scores, (s) => s.harmonic);
+      const farther = own || against.length === 0 ? undefined : difference(scores, against, (s) => s.distance);
       const seconds = median(scores.map((s) => secondsOf(row.id, s.composition, s.seed)));
       const label = own ? `**${row.label}**` : row.label;
       const cells = [
@@ -60,6 +61,7 @@ function table(
         percent(sum.styled),
         sum.harmonicOfShares.toFixed(3),
         sum.distance.toFixed(3),
+        farther === undefined ? '' : signed(farther),
         `${seconds.toFixed(2)} s`,
         row.training === undefined ? '' : `${(row.training.seconds / 60).toFixed(1)} min, ${row.training.parameters}`,
         String(sum.pictures),
@@ -67,8 +69,8 @@ function table(
       return `| ${cells.join(' | ')} |`;
     });
   return [
-    '| method | score | MoLE − method, 95 % | MoLE is | both found | subject | in first 5 | style | harmonic of shares | distance | per picture | training, parameters | pictures |',
-    '|---|---|---|---|---|---|---|---|---|---|---|---|---|',
+    '| method | score | MoLE − method, 95 % | MoLE is | both found | subject | in first 5 | style | harmonic of shares | distance | farther than MoLE, 95 % | per picture | training, parameters | pictures |',
+    '|---|---|---|---|---|---|---|---|---|---|---|---|---|---|',
     ...lines,
   ].join('\n');
 }
@@ -128,23 +130,23 @@ async function sheet(rows: readonly Row[], asked: readonly Composition[], seed: 
 export async function writeReport({
   rows,
   chosenMole,
-  chosenSums,
+  named,
   ablations,
   ceiling,
   machine,
   asked,
 }: Findings): Promise<string> {
   const mole = rows.find(({ id }) => id === chosenMole);
-  const sums = rows.filter(({ id }) => chosenSums.includes(id)).map(({ label }) => label);
+  const namedRows = rows.filter(({ id }) => named.includes(id));
   const isTuned = ({ kind }: Row): boolean => kind === 'tuned' || kind === 'asymmetric';
-  const judged = rows.filter((row) => !isTuned(row) || chosenSums.includes(row.id));
+  const judged = rows.filter((row) => !isTuned(row) || named.includes(row.id));
   writeFileSync(join(folder, 'scores.svg'), plot(judged, chosenMole));
   const onSheet = [
     'subject',
     'style',
     'sum',
     'normalised',
-    ...chosenSums,
+    ...named.filter((id) => id !== chosenMole),
     'switch',
     'composite',
     'ssr',
@@ -163,7 +165,7 @@ export async function writeReport({
 ${text}
 
 ## Test half, a subject in a style
-The form of MoLE (**${mole?.label ?? 'none'}**) and the weights of the tuned sums (${sums.join('; ')}) were chosen on the validation half.
+Chosen on the validation half: **${mole?.label ?? 'none'}**, which the others are compared with; and the best of each kind: ${namedRows.map(({ label }) => label).join('; ')}.
 
 ![Scores](compose/scores.svg)
 

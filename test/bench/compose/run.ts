@@ -100,12 +100,20 @@ if (values.only !== undefined) {
   }
   const chosen = (kind: Served['kind']): string =>
     best(first.filter(({ method }) => method.kind === kind).map(({ method: { id }, scores }) => ({ id, ...scores })));
-  const [chosenMole, chosenSum, chosenAsymmetric] = [chosen('mole'), chosen('tuned'), chosen('asymmetric')];
+  const [plainMole, asymmetricMole] = [chosen('mole'), chosen('mole-asymmetric')];
+  const [plainSum, asymmetricSum] = [chosen('tuned'), chosen('asymmetric')];
+  // Each kind is compared with its like, and the better of the two is the one that counts.
+  const chosenMole = best(
+    first
+      .filter(({ method: { id } }) => id === plainMole || id === asymmetricMole)
+      .map(({ method: { id }, scores }) => ({ id, ...scores })),
+  );
+  const named = [plainMole, asymmetricMole, plainSum, asymmetricSum];
   const rows: Row[] = [];
   for (const { method, scores } of first) {
     const { id, label, kind } = method;
     // What was not chosen has no business on the test half, and "no LoRA" nothing to show there.
-    const shown = kind === 'training-free' || [chosenSum, chosenAsymmetric, chosenMole, 'subject', 'style'].includes(id);
+    const shown = kind === 'training-free' || [...named, 'subject', 'style'].includes(id);
     const test = shown ? await judged(method, 'test') : [];
     const training = method.trained?.();
     rows.push({ id, label, kind, ...(training === undefined ? {} : { training }), scores: { ...scores, test } });
@@ -114,13 +122,13 @@ if (values.only !== undefined) {
   const path = await writeReport({
     rows,
     chosenMole,
-    chosenSums: [chosenSum, chosenAsymmetric],
+    named,
     ablations: ablations(rows, chosenMole),
     ceiling: ceilingText(),
     machine,
     asked: compositions(),
   });
-  console.log(`MoLE: ${chosenMole}; tuned sum: ${chosenSum}. ${path}`);
+  console.log(`MoLE: ${chosenMole}; all that were named: ${named.join(', ')}. ${path}`);
 }
 await bench.model.release();
 await evaluator?.release();

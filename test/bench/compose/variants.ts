@@ -3,9 +3,9 @@ import { join } from 'node:path';
 import type { TrainGateRequest } from '../../../src-main/contract/training.ts';
 import { root } from '../programs.ts';
 import type { Composition } from './compositions.ts';
-import { pairs } from './compositions.ts';
+import { bystanders, pairs } from './compositions.ts';
 import { drawing } from './draw.ts';
-import { crossed, gateOf, trainingOf, lessons, singles, type KeptGate, type Stack } from './gates.ts';
+import { gateOf, trainingOf, lessons, singles, type KeptGate, type Stack } from './gates.ts';
 import { gated, plainMethods, tunedSum, type Bench, type Method, type Strengths } from './methods.ts';
 
 export type Served = Method & {
@@ -24,10 +24,14 @@ interface Form {
   readonly alone?: boolean;
   /** Taught without one style, to see what transfers. */
   readonly withoutStyle?: boolean;
-  /** A gate for each fold of the validation subjects, taught by those of the other fold too. */
-  readonly crossed?: boolean;
+  /** Taught by the subjects of the benchmark beside the four bundled ones. */
+  readonly many?: boolean;
+  /** A gate for each style, taught by its own lessons alone. */
+  readonly perStyle?: boolean;
   /** Draws with the gate of another form. */
   readonly gate?: string;
+  /** Experts in the stack that the prompt does not ask for, in the lessons and in the pictures. */
+  readonly unasked?: number;
   /** Strengths beside the gates, as an artist sets them. */
   readonly strengths?: Strengths;
 }
@@ -48,6 +52,22 @@ const drawn = {
 const trained: readonly Form[] = [
   { id: 'mole-steps', label: 'MoLE, block, timestep alone', wish: timeAlone },
   { id: 'mole-drawn', label: 'MoLE, block, timestep alone, CLIP on the way of drawing', wish: drawn },
+  {
+    id: 'mole-contrast',
+    label: 'MoLE, block, timestep alone, CLIP with contrast on the way of drawing',
+    wish: { ...drawn, contrast: true },
+  },
+  {
+    id: 'mole-way',
+    label: 'MoLE, block, timestep, on the way of drawing',
+    wish: { ...time, batch: 2, steps: 400, decay: true, drawing: { steps: drawing.steps, cfgScale: drawing.cfgScale } },
+  },
+  {
+    id: 'mole-style',
+    label: 'MoLE, block, timestep, a gate for each style',
+    wish: { ...time, steps: 160 },
+    perStyle: true,
+  },
   { id: 'mole-block-time', label: 'MoLE, block, timestep', wish: time },
   { id: 'mole-block', label: 'MoLE, block', wish: composing },
   { id: 'mole-layer-time', label: 'MoLE, layer, timestep', wish: { ...time, granularity: 'layer' } },
@@ -66,37 +86,81 @@ const trained: readonly Form[] = [
     wish: { ...composing, amplitude: 'convex', balance: 0.5 },
     alone: true,
   },
+  ...[1, 2, 4].map((unasked): Form => ({
+    id: `mole-of-${2 + unasked}`,
+    label: `MoLE, block, timestep, ${2 + unasked} experts, two asked for`,
+    wish: time,
+    unasked,
+  })),
+  { id: 'mole-many', label: 'MoLE, block, timestep, 14 subjects', wish: { ...time, steps: 500 }, many: true },
+  {
+    id: 'mole-many-drawn',
+    label: 'MoLE, block, timestep alone, CLIP on the way of drawing, 14 subjects',
+    wish: { ...drawn, steps: 600 },
+    many: true,
+  },
+  {
+    id: 'mole-many-contrast',
+    label: 'MoLE, block, timestep alone, CLIP with contrast on the way of drawing, 14 subjects',
+    wish: { ...drawn, contrast: true, steps: 600 },
+    many: true,
+  },
   { id: 'mole-four', label: 'MoLE, block, timestep alone, one style unseen', wish: timeAlone, withoutStyle: true },
 ];
 
 /** The same gates under other strengths: the grid of the tuned sum, for MoLE. */
-const strengthened = ['mole-block-time', 'mole-steps', 'mole-drawn'].flatMap((id) =>
+const strengthened = [
+  'mole-block-time',
+  'mole-steps',
+  'mole-contrast',
+  'mole-way',
+  'mole-style',
+  'mole-many',
+  'mole-many-drawn',
+  'mole-many-contrast',
+].flatMap((id) =>
   (
     [
       [1.25, 1, 1],
       [1.5, 1, 1],
       [1.25, 1.25, 1],
+      [1, 0.8, 1],
+      [1.25, 0.8, 1],
       [1, 1, 0.75],
       [1.25, 1, 0.75],
       [1, 1, 0.5],
+      [1, 1, [0.5, 1]],
+      [1, 1, [0.75, 1]],
+      [1.25, 1, [0.5, 1]],
+      [1.25, 1, [0.75, 1]],
+      [1, 1.25, [0.5, 1]],
+      [1, 1, [0.25, 1]],
     ] as const
   ).map(([subject, style, unguided]): Form => {
     const form = trained.find((one) => one.id === id)!;
     const strengths = { subject, style, unguided };
-    return { ...form, id: `${id}-${idOf(strengths)}`, label: `${form.label}, ${labelOf(strengths)}`, gate: id, strengths };
+    return {
+      ...form,
+      id: `${id}-${idOf(strengths)}`,
+      label: `${form.label}, ${labelOf(strengths)}`,
+      gate: id,
+      strengths,
+    };
   }),
 );
 
 interface Point {
   readonly subject: number;
   readonly style: number;
-  readonly unguided: number;
+  readonly unguided: number | readonly [number, number];
 }
 function idOf({ subject, style, unguided }: Point): string {
-  return `${subject}-${style}${unguided === 1 ? '' : `-${unguided}`}`;
+  const share = typeof unguided === 'number' ? String(unguided) : unguided.join('-');
+  return `${subject}-${style}${unguided === 1 ? '' : `-${share}`}`;
 }
 function labelOf({ subject, style, unguided }: Point): string {
-  return `at ${subject} and ${style}${unguided === 1 ? '' : `, ${unguided} of it unguided`}`;
+  const share = typeof unguided === 'number' ? String(unguided) : unguided.join(' and ');
+  return `at ${subject} and ${style}${unguided === 1 ? '' : `, ${share} of it unguided`}`;
 }
 
 export const forms: readonly Form[] = [...trained, ...strengthened];
@@ -109,47 +173,88 @@ const sumAt = (point: Point, kind: Method['kind']): Served => ({
 
 /** The grids of the tuned sum, on the validation half: strengths alone, and with asymmetric guidance. */
 export const grid: readonly Served[] = [
-  ...[0.8, 1, 1.25].flatMap((subject) =>
-    [0.6, 0.8, 1].map((style) => sumAt({ subject, style, unguided: 1 }, 'tuned')),
-  ),
+  ...[0.8, 1, 1.25].flatMap((subject) => [0.6, 0.8, 1].map((style) => sumAt({ subject, style, unguided: 1 }, 'tuned'))),
+  ...(
+    [
+      [1, 1, [0.5, 1]],
+      [1, 1, [0.75, 1]],
+      [1, 0.8, [0.75, 1]],
+      [0.8, 0.8, [0.5, 1]],
+      [0.8, 0.8, [0.75, 1]],
+      [1, 0.8, [1, 0.5]],
+    ] as const
+  ).map(([subject, style, unguided]) => sumAt({ subject, style, unguided }, 'asymmetric')),
   ...[0.8, 1].flatMap((subject) =>
     [0.8, 1].flatMap((style) => [0.5, 0.75].map((unguided) => sumAt({ subject, style, unguided }, 'asymmetric'))),
   ),
 ];
 
+/** The sums with experts that nobody asked for. */
+const crowded: readonly Served[] = [1, 2, 4].flatMap((unasked) =>
+  (['sum', 'normalised'] as const).map((mode) => ({
+    ...tunedSum(
+      `${mode}-of-${2 + unasked}`,
+      `${mode === 'sum' ? 'sum' : 'normalised sum'}, ${2 + unasked} experts, two asked for`,
+      {},
+      'crowded',
+      {
+        unasked,
+        mode,
+      },
+    ),
+    serves: ({ half, styles }) => half === 'validation' && styles.length === 1,
+  })),
+);
+
 export function methodsOf(bench: Bench, modelPath: string): readonly Served[] {
   return [
     ...plainMethods,
     ...grid,
+    ...crowded,
     ...forms.map((form): Served => {
       const known = new Map<string, Promise<KeptGate>>();
       const styles = pairs.styles.filter((style) => form.withoutStyle !== true || style !== pairs.unseenStyle);
-      const gateFor = ({ subject, styles: { length } }: Composition): Promise<KeptGate> => {
-        const fold = form.crossed === true ? `-fold${pairs.folds.findIndex((own) => own.includes(subject)) + 1}` : '';
-        const name = `${form.gate ?? form.id}${fold}-${length + 1}`;
-        const others = form.crossed === true && length === 1 ? crossed(subject, styles) : [];
-        const all = [...stacksFor(length, styles), ...others];
+      const gateFor = ({ styles: { length }, styles: [first] }: Composition): Promise<KeptGate> => {
+        const own = form.perStyle === true && length === 1 ? `-${first!}` : '';
+        const name = `${form.gate ?? form.id}${own}-${length + 1}`;
+        const all = stacksFor(length, own === '' ? styles : [first!], form.many === true).map(
+          ({ experts, images }) => ({
+            experts: [...experts, ...bystanders(experts[0]!, experts.slice(1), form.unasked ?? 0)],
+            images,
+          }),
+        );
         const found =
           known.get(name) ?? gateOf(bench, modelPath, name, form.alone === true ? singles(all) : all, form.wish);
         known.set(name, found);
         return found;
       };
-      return gated(
+      const method = gated(
         form.id,
         form.label,
         async (composition) => (await gateFor(composition)).gate,
-        () => trainingOf(`${form.gate ?? form.id}${form.crossed === true ? '-fold1' : ''}-2`),
+        () => trainingOf(`${form.gate ?? form.id}${form.perStyle === true ? '-ink' : ''}-2`),
         form.strengths,
+        form.unasked,
       );
+      const { unguided = 1 } = form.strengths ?? {};
+      if (form.unasked !== undefined) return { ...method, kind: 'crowded' };
+      return unguided === 1 ? method : { ...method, kind: 'mole-asymmetric' };
     }),
   ];
 }
 
 /** The stacks that teach gates of one subject and `count` styles. */
-function stacksFor(count: number, styles: readonly string[]): readonly Stack[] {
-  if (count === 1) return lessons(styles.map((style) => [style]));
-  return lessons([
+function stacksFor(count: number, styles: readonly string[], many: boolean): readonly Stack[] {
+  const subjects = many ? [...pairs.taught, ...pairs.lessons] : pairs.taught;
+  if (count === 1) {
+    return lessons(
+      styles.map((style) => [style]),
+      subjects,
+    );
+  }
+  const doubles = [
     ['ink', 'pixel'],
     ['blueprint', 'pixel'],
-  ]);
+  ];
+  return lessons(doubles, subjects);
 }
