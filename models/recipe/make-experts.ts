@@ -21,9 +21,12 @@ import { parseArgs } from 'node:util';
 
 type Style = { name: string; set?: string; about: string };
 type Subject = { name: string; rank: number };
-/** Of named experts, or for roles and taught by lessons: folders of assets/experts/compositions that are called like their experts. */
+/**
+ * Of named experts, or for roles and taught by lessons: folders of assets/experts/compositions, or of the benchmark's, that are called
+ * like their experts.
+ */
 type Gate = { name: string } & (
-  { experts: string[]; images: string; flags: string[] } | { roles: string[]; lessons: string[] }
+  { experts: string[]; images: string; flags: string[] } | { roles: string[]; lessons: string[]; steps?: number }
 );
 type Recipe = { name: string; gate: string; experts: string[] };
 type Experts = {
@@ -126,10 +129,14 @@ mkdirSync(judging, { recursive: true });
 for (const name of [...benchmark.lessons, ...benchmark.judged]) lora(name, name, benchmark.rank, 400, judging);
 const fileOf = (name: string): string => file(name, '.safetensors');
 /** `--expert` and `--images` of the first lesson, `--also` of the others. */
-function lessonFlags(roles: string[], lessons: string[]): string[] {
+function lessonFlags(roles: string[], lessons: string[], steps?: number): string[] {
   const stacks = lessons.map((lesson) => ({
-    experts: lesson.split('-').map(fileOf),
-    images: join(values.out, 'compositions', lesson),
+    experts: lesson
+      .split('-')
+      .map((name) => (benchmark.lessons.includes(name) ? join(judging, `${name}.safetensors`) : fileOf(name))),
+    images: benchmark.lessons.includes(lesson.split('-')[0]!)
+      ? join(judging, '../lessons', lesson)
+      : join(values.out, 'compositions', lesson),
   }));
   const [first, ...others] = stacks;
   return [
@@ -137,7 +144,7 @@ function lessonFlags(roles: string[], lessons: string[]): string[] {
     ...first!.experts.flatMap((expert) => ['--expert', expert]),
     ...['--images', first!.images],
     ...others.flatMap(({ experts, images }) => ['--also', `${experts.join(',')}=${images}`]),
-    ...roleFlags,
+    ...roleFlags.map((flag, i) => (roleFlags[i - 1] === '--steps' && steps !== undefined ? String(steps) : flag)),
   ];
 }
 for (const gate of gates) {
@@ -145,7 +152,7 @@ for (const gate of gates) {
   if (existsSync(output)) continue;
   const flags =
     'roles' in gate
-      ? lessonFlags(gate.roles, gate.lessons)
+      ? lessonFlags(gate.roles, gate.lessons, gate.steps)
       : [
           ...gate.experts.flatMap((one) => ['--expert', fileOf(one)]),
           '--images',
@@ -157,10 +164,10 @@ for (const gate of gates) {
 for (const { name, gate, experts } of recipes) {
   const output = file(name, '.mole.json');
   if (existsSync(output)) continue;
-  // A weight stands behind a colon.
+  // Weights and shares stand behind colons.
   const stack = experts.flatMap((expert) => {
-    const [own, weight] = expert.split(':');
-    return ['--expert', weight === undefined ? fileOf(own!) : `${fileOf(own!)}:${weight}`];
+    const [own, ...settings] = expert.split(':');
+    return ['--expert', [fileOf(own!), ...settings].join(':')];
   });
   atelier('recipe', ...stack, '--mode', 'mole', '--gate', fileOf(`${gate}.mole`), '--out', output);
 }
