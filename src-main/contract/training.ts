@@ -91,7 +91,7 @@ export const trainGateSchema = z.strictObject({
    * looks at what is seen in noised references.
    */
   drawing: z
-    .strictObject({ steps: z.number().int().min(1).max(200), cfgScale: z.number().min(1).max(100).default(7) })
+    .strictObject({ steps: z.number().int().min(2).max(200), cfgScale: z.number().min(1).max(100).default(7) })
     .optional(),
   granularity: z.enum(gateGranularities).default('block'),
   form: z.enum(gateFormNames).default('pooled'),

@@ -75,7 +75,7 @@ export class DrawnBatches {
     const [, ...shape] = clean[0]!.shape;
     const seeds = Array.from(random.randint(0, 2 ** 31 - 1, batch));
     const all = schedules[scheduleName].sigmas(this.#schedule, steps);
-    const sigmas = from === 'noise' ? all : all.slice(random.randint(1, Math.max(2, steps - 1), 1)[0]!);
+    const sigmas = from === 'noise' ? all : all.slice(random.randint(1, Math.max(2, steps - 1), 1)[0]);
     const { noise, generators } = batchNoise(seeds, shape);
     const met: TrainingBatch[] = [];
     const network: Network = guided(
@@ -106,7 +106,8 @@ export class DrawnBatches {
         ? startFromNoise(noise, sigmas[0]!, start)
         : startFromLatent(stack(clean, shape), noise, sigmas[0]!);
     const noises = stepNoise('none', { seeds, generators, shape, sigmas });
-    for await (const step of draw(denoiserOf(this.#schedule, network), started, sigmas, noises)) void step;
+    const way = draw(denoiserOf(this.#schedule, network), started, sigmas, noises);
+    while ((await way.next()).done !== true);
     return met;
   }
 }

@@ -163,9 +163,10 @@ export async function trainGate(
           let batch =
             drawn === undefined
               ? drawBatch(images, schedule, random, drawing)
-              : await drawn.next(random, (seen, captions, branch) =>
-                  session.predict(seen, captions, learner.feeds(parameters, seen.images[0]?.stack ?? 0), branch),
-                );
+              : await drawn.next(random, (seen, captions, branch) => {
+                  context.signal.throwIfAborted();
+                  return session.predict(seen, captions, learner.feeds(parameters, seen.images[0]?.stack ?? 0), branch);
+                });
           const place = batch.images[0]?.stack ?? 0;
           if (seen !== undefined) batch = await ownPrediction(batch, seen, model, alone[place]!);
           return learner.collect(await session.lossAndGradient(batch, learner.feeds(parameters, place)), place);

@@ -1,6 +1,6 @@
 // The gates that the composition benchmark trains. A composing gate learns roles (a subject beside a style) from true drawings of other
 // subjects in the styles; a paper gate learns one combination from drawings of each expert alone. Each is trained once and kept.
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { trainGateSchema, type TrainGateRequest } from '../../../src-main/contract/training.ts';
 import { readGateFile } from '../../../src-main/engine/gate-file.ts';
@@ -37,6 +37,8 @@ export async function gateOf(
   const output = join(kept, `${name}.mole.safetensors`);
   const notes = join(kept, `${name}.json`);
   if (!existsSync(notes)) {
+    // Of a run that was interrupted; its time would not be known.
+    rmSync(`${output}.state.safetensors`, { force: true });
     const started = performance.now();
     const [first, ...others] = await Promise.all(
       stacks.map(async ({ experts, images }) => ({ experts: await gateExperts(bench, experts), images })),

@@ -123,7 +123,7 @@ if (values.only !== undefined) {
     rows,
     chosenMole,
     named,
-    ablations: ablations(rows, chosenMole),
+    ablations: ablations(rows),
     ceiling: ceilingText(),
     machine,
     asked: compositions(),
