@@ -139,7 +139,7 @@ export async function writeReport({
   const mole = rows.find(({ id }) => id === chosenMole);
   const namedRows = rows.filter(({ id }) => named.includes(id));
   const isTuned = ({ kind }: Row): boolean => kind === 'tuned' || kind === 'asymmetric';
-  const judged = rows.filter((row) => !isTuned(row) || named.includes(row.id));
+  const judged = rows.filter((row) => !isTuned(row) || named.includes(row.id) || row.scores.test.length > 0);
   writeFileSync(join(folder, 'scores.svg'), plot(judged, chosenMole));
   const onSheet = [
     'subject',

@@ -20,7 +20,7 @@ import { Bench } from './methods.ts';
 import { writeReport } from './report.ts';
 import type { Row } from './rows.ts';
 import { mean, summary, type Score } from './score.ts';
-import { methodsOf, type Served } from './variants.ts';
+import { alsoJudged, methodsOf, type Served } from './variants.ts';
 
 const { values } = parseArgs({
   options: {
@@ -113,7 +113,7 @@ if (values.only !== undefined) {
   for (const { method, scores } of first) {
     const { id, label, kind } = method;
     // What was not chosen has no business on the test half, and "no LoRA" nothing to show there.
-    const shown = kind === 'training-free' || [...named, 'subject', 'style'].includes(id);
+    const shown = kind === 'training-free' || [...named, ...alsoJudged, 'subject', 'style'].includes(id);
     const test = shown ? await judged(method, 'test') : [];
     const training = method.trained?.();
     rows.push({ id, label, kind, ...(training === undefined ? {} : { training }), scores: { ...scores, test } });

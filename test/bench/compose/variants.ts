@@ -134,6 +134,9 @@ const strengthened = [
       [1.25, 1, [0.5, 1]],
       [1.25, 1, [0.75, 1]],
       [1, 1.25, [0.5, 1]],
+      [1, 0.8, 0.75],
+      [1.25, 0.8, 0.75],
+      [1.5, 1, 0.75],
       [1, 1, [0.25, 1]],
     ] as const
   ).map(([subject, style, unguided]): Form => {
@@ -162,6 +165,9 @@ function labelOf({ subject, style, unguided }: Point): string {
   const share = typeof unguided === 'number' ? String(unguided) : unguided.join(' and ');
   return `at ${subject} and ${style}${unguided === 1 ? '' : `, ${share} of it unguided`}`;
 }
+
+/** Judged on the test half too, when the grids were not yet complete: every look at it is shown. */
+export const alsoJudged: readonly string[] = ['sum-1-0.8', 'sum-1-1-0.5-1', 'sum-1-0.8-0.5'];
 
 export const forms: readonly Form[] = [...trained, ...strengthened];
 
