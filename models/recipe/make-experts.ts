@@ -26,7 +26,7 @@ type Subject = { name: string; rank: number };
  * like their experts.
  */
 type Gate = { name: string } & (
-  { experts: string[]; images: string; flags: string[] } | { roles: string[]; lessons: string[]; steps?: number }
+  { experts: string[]; images: string; flags: string[] } | { roles: string[]; lessons: string[]; steps: number }
 );
 type Recipe = { name: string; gate: string; experts: string[] };
 type Experts = {
@@ -127,13 +127,13 @@ for (const { name, rank } of subjects) {
 const judging = join(root, 'test/bench/compose/experts');
 mkdirSync(judging, { recursive: true });
 for (const name of [...benchmark.lessons, ...benchmark.judged]) lora(name, name, benchmark.rank, 400, judging);
-const fileOf = (name: string): string => file(name, '.safetensors');
+/** Where a LoRA or a gate lies. */
+const fileOf = (name: string): string =>
+  benchmark.lessons.includes(name) ? join(judging, `${name}.safetensors`) : file(name, '.safetensors');
 /** `--expert` and `--images` of the first lesson, `--also` of the others. */
-function lessonFlags(roles: string[], lessons: string[], steps?: number): string[] {
+function lessonFlags(roles: string[], lessons: string[], steps: number): string[] {
   const stacks = lessons.map((lesson) => ({
-    experts: lesson
-      .split('-')
-      .map((name) => (benchmark.lessons.includes(name) ? join(judging, `${name}.safetensors`) : fileOf(name))),
+    experts: lesson.split('-').map(fileOf),
     images: benchmark.lessons.includes(lesson.split('-')[0]!)
       ? join(judging, '../lessons', lesson)
       : join(values.out, 'compositions', lesson),
@@ -144,7 +144,8 @@ function lessonFlags(roles: string[], lessons: string[], steps?: number): string
     ...first!.experts.flatMap((expert) => ['--expert', expert]),
     ...['--images', first!.images],
     ...others.flatMap(({ experts, images }) => ['--also', `${experts.join(',')}=${images}`]),
-    ...roleFlags.map((flag, i) => (roleFlags[i - 1] === '--steps' && steps !== undefined ? String(steps) : flag)),
+    ...roleFlags,
+    ...['--steps', String(steps)],
   ];
 }
 for (const gate of gates) {

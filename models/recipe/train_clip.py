@@ -12,13 +12,12 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
-from transformers import CLIPConfig, CLIPModel
+from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 import common
 from composition_evaluator import BENCH, judged_subjects, load, round_trip, warp
 
 SIDE, TOKENS = 64, 20
-DRAWN = {"fluent-contrast": "ink", "streamline": "sketch"}
 
 
 def config():
@@ -31,18 +30,20 @@ def config():
     )
 
 
-def captions_of(entry):
+def with_article(subject):
+    return f"{'an' if subject[0] in 'aeiou' else 'a'} {subject}"
+
+
+def captions_of(entry, base_styles):
     """The captions that fit: with the styles in the order of the lessons, and without."""
-    subject, styles = entry["subject"], entry["styles"]
-    article = "an" if subject[0] in "aeiou" else "a"
-    named = styles or ([f"{entry['set']}"] if entry["set"] in common.load_holdout()["baseStyles"] else [])
-    return [", ".join([f"{article} {subject}", *(f"{s} style" for s in named)]), f"{article} {subject}"]
+    plain = with_article(entry["subject"])
+    named = entry["styles"] or ([entry["set"]] if entry["set"] in base_styles else [])
+    return [", ".join([plain, *(f"{s} style" for s in named)]), plain]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--drawings", type=Path, default=common.HERE / "data/evaluator")
-    parser.add_argument("--bpe", type=Path, help="bpe_simple_vocab_16e6.txt.gz; the tokenizer of ../atelier-mini unless given")
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--subjects", type=int, default=24, help="of a batch")
     parser.add_argument("--each", type=int, default=5, help="drawings of each")
@@ -52,7 +53,6 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     common.seed_everything(6)
-    from transformers import CLIPTokenizer
     tokenizer = CLIPTokenizer.from_pretrained(common.HERE.parent / "atelier-mini/tokenizer")
     pairs = json.loads((BENCH / "pairs.json").read_text())
     taught = pairs["taught"] + pairs["lessons"]
@@ -60,14 +60,16 @@ def main():
     entries, pixels = load(args.drawings)
     trips = round_trip(entries, args.drawings, args.drawings / "round-trip.pt")
     kept = [i for i, e in enumerate(entries) if e["subject"] in known_subjects]
-    held = {(s, x) for s, x in common.load_holdout()["pairs"]}
+    holdout = common.load_holdout()
+    held = {(s, x) for s, x in holdout["pairs"]}
     asked = [i for i in kept if entries[i]["subject"] not in taught and (entries[i]["subject"], entries[i]["set"]) in held]
-    learnt = [i for i in kept if i not in set(asked)]
+    unseen = set(asked)
+    learnt = [i for i in kept if i not in unseen]
     by_subject = {}
     for i in learnt:
         by_subject.setdefault(entries[i]["subject"], []).append(i)
     names = sorted(by_subject)
-    said = [captions_of(e) for e in entries]
+    said = [captions_of(e, holdout["baseStyles"]) for e in entries]
     print(f"{len(learnt)} drawings of {len(names)} subjects, {len(asked)} to be asked about", flush=True)
     net = CLIPModel(config())
     # Plain answers beside the contrast: without them the image encoder learns styles and no subjects for a long time.
@@ -110,7 +112,7 @@ def main():
         picks = [pool[i] for s in chosen for pool in [by_subject[s]] for i in torch.randperm(len(pool))[: args.each]]
         rows = torch.tensor(picks)
         trip = torch.rand(len(rows), 1, 1, 1) < 0.5
-        x = soften(warp(torch.where(trip, trips[rows], pixels[rows]).float() / 127.5 - 1, args.warp)).clamp(-1, 1)
+        x = soften(warp(torch.where(trip, trips[rows], pixels[rows]).float() / 127.5 - 1, args.warp))
         plain = torch.rand(()) < 0.25
         texts = [said[i][1 if plain else 0] for i in picks]
         unique = sorted(set(texts))
@@ -134,8 +136,8 @@ def main():
         if (step + 1) % 100 == 0 or step + 1 == args.steps:
             net.eval()
             with torch.no_grad():
-                all_names = [f"{'an' if n[0] in 'aeiou' else 'a'} {n}" for n in names]
-                image = torch.cat([embed_images(pixels[torch.tensor(asked)].float() / 127.5 - 1)])
+                all_names = [with_article(n) for n in names]
+                image = embed_images(pixels[torch.tensor(asked)].float() / 127.5 - 1)
                 found = (image @ embed_text(all_names).T).argmax(1)
                 right = sum(names[f] == entries[i]["subject"] for f, i in zip(found, asked)) / max(1, len(asked))
                 lessons = [i for i in learnt if entries[i]["subject"] in taught and len(entries[i]["styles"]) == 1]

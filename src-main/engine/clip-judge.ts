@@ -52,7 +52,10 @@ export class ClipJudge implements Judge {
     this.#schedule = schedule;
   }
 
-  /** Looks at the captions and pictures; with `contrast` each caption is told from the others. Throws a FailureError 'bad-request' for a picture without a caption. */
+  /**
+   * Looks at the captions and pictures; with `contrast` each caption is told from the others. Throws a FailureError 'bad-request' for
+   * a picture without a caption.
+   */
   static async prepare(
     model: LoadedModel,
     clip: OpenedClip,

@@ -3,14 +3,14 @@
 // (it denoises from almost pure noise and lets CLIP look at every step). Drawings that start from noised references know what they
 // should become, so that they need no CLIP: see ReferenceJudge.
 import { denoiserOf, type Network } from '../diffusion/denoiser.ts';
-import { guided, type Branch } from '../diffusion/guidance.ts';
+import { guided } from '../diffusion/guidance.ts';
 import { schedules, sigmaAt, type TrainingSchedule } from '../diffusion/noise-schedule.ts';
 import { startFromLatent, startFromNoise, stepNoise } from '../diffusion/noise-source.ts';
 import { samplers } from '../diffusion/samplers.ts';
 import { batchNoise, stack, type TorchGenerator } from '../tensor/random.ts';
 import { floatTensor, type FloatTensor } from '../tensor/tensor.ts';
 import { x0Factors } from '../mole/clip-loss.ts';
-import type { TrainingBatch } from './training-batch.ts';
+import { pickAlike, type TrainingBatch } from './training-batch.ts';
 import type { TrainingImage } from './training-images.ts';
 import type { Judge } from './training-session.ts';
 
@@ -29,7 +29,6 @@ export interface DrawingOptions {
 export type Predict = (
   batch: Pick<TrainingBatch, 'bucket' | 'images' | 'sample' | 'timestep'>,
   captions: readonly string[],
-  branch: Branch,
 ) => Promise<FloatTensor>;
 
 /** Deterministic, and what most pictures are drawn with. */
@@ -62,14 +61,7 @@ export class DrawnBatches {
   /** Draws by the captions of some pictures of one stack and size: a batch per step. */
   async #draw(random: TorchGenerator, predict: Predict): Promise<readonly TrainingBatch[]> {
     const { batch, steps, cfgScale, from } = this.#options;
-    const first = this.#images[random.randint(0, this.#images.length, 1)[0]!]!;
-    const alike = this.#images.filter(({ bucket, stack }) => bucket === first.bucket && stack === first.stack);
-    const images = [
-      first,
-      ...Array.from(random.randint(0, alike.length, batch))
-        .slice(1)
-        .map((i) => alike[i]!),
-    ];
+    const images = pickAlike(this.#images, random, batch);
     const captions = images.map(({ caption }) => caption);
     const clean = images.map(({ latents }) => latents[random.randint(0, latents.length, 1)[0]!]!);
     const [, ...shape] = clean[0]!.shape;
@@ -81,7 +73,7 @@ export class DrawnBatches {
     const network: Network = guided(
       async (sample, at, branches) => {
         const timestep = floatTensor([batch], new Float32Array(batch).fill(at));
-        const seen = { bucket: first.bucket, images, sample, timestep };
+        const seen = { bucket: images[0]!.bucket, images, sample, timestep };
         const alphaBar = 1 / (1 + sigmaAt(this.#schedule, at) ** 2);
         met.push({
           ...seen,
@@ -95,7 +87,7 @@ export class DrawnBatches {
         });
         const said: FloatTensor[] = [];
         for (const branch of branches) {
-          said.push(await predict(seen, branch === 'conditional' ? captions : captions.map(() => ''), branch));
+          said.push(await predict(seen, branch === 'conditional' ? captions : captions.map(() => '')));
         }
         return said;
       },

@@ -132,7 +132,7 @@ export class GateLearner {
         fixed: parts.map(({ fixed }) =>
           Object.fromEntries(Object.entries(fixed).filter(([name]) => !learnt.has(name))),
         ),
-        strengths: (branch) => mixtures[0]!.weights(network, rows, 0, 1, undefined, branch),
+        strengths: mixtures[0]!.weights(network, rows, 0, 1),
         trainables: [...learnt],
       };
     };

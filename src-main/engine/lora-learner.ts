@@ -74,7 +74,7 @@ export class LoraLearner {
       return {
         graph: { ...graph, modules: new Map(own.map((module) => [module.name, module])) },
         fixed: [Object.fromEntries(Object.entries(fixed).filter(([name]) => !learnt.includes(name)))],
-        strengths: () => mixture.weights(network, rows, 0, 1),
+        strengths: mixture.weights(network, rows, 0, 1),
         trainables: learnt,
       };
     };

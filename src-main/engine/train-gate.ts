@@ -163,9 +163,9 @@ export async function trainGate(
           let batch =
             drawn === undefined
               ? drawBatch(images, schedule, random, drawing)
-              : await drawn.next(random, (seen, captions, branch) => {
+              : await drawn.next(random, (seen, captions) => {
                   context.signal.throwIfAborted();
-                  return session.predict(seen, captions, learner.feeds(parameters, seen.images[0]?.stack ?? 0), branch);
+                  return session.predict(seen, captions, learner.feeds(parameters, seen.images[0]?.stack ?? 0));
                 });
           const place = batch.images[0]?.stack ?? 0;
           if (seen !== undefined) batch = await ownPrediction(batch, seen, model, alone[place]!);

@@ -36,6 +36,18 @@ export interface BatchOptions {
   readonly timesteps?: number | undefined;
 }
 
+/** Pictures of one bucket and one stack, `count` of them, any of them more than once. */
+export function pickAlike(
+  images: readonly TrainingImage[],
+  random: TorchGenerator,
+  count: number,
+): readonly TrainingImage[] {
+  const first = images[random.randint(0, images.length, 1)[0]!]!;
+  const alike = images.filter(({ bucket, stack }) => bucket === first.bucket && stack === first.stack);
+  const others = random.randint(0, alike.length, count).slice(1);
+  return [first, ...others.map((i) => alike[i]!)];
+}
+
 /** Draws a batch; all its pictures are of one bucket and one stack. */
 export function drawBatch(
   images: readonly TrainingImage[],
@@ -43,17 +55,9 @@ export function drawBatch(
   random: TorchGenerator,
   { batch, captionDropout, minSnr, timesteps: end = schedule.alphaBar.length }: BatchOptions,
 ): TrainingBatch {
-  const first = images[random.randint(0, images.length, 1)[0]!]!;
-  const alike = images.filter(({ bucket, stack: own }) => bucket === first.bucket && own === first.stack);
-  const chosen = [
-    first,
-    ...random
-      .randint(0, alike.length, batch)
-      .slice(1)
-      .map((i) => alike[i]!),
-  ];
+  const chosen = pickAlike(images, random, batch);
   const timesteps = random.randint(0, end, batch);
-  const shape = first.latents[0]!.shape.slice(1);
+  const shape = chosen[0]!.latents[0]!.shape.slice(1);
   const v = schedule.config.predictionType === 'v_prediction';
   const [samples, targets]: FloatTensor[][] = [[], []];
   const weights: number[] = [];
@@ -85,7 +89,7 @@ export function drawBatch(
     weights.push(minSnr === undefined ? 1 : Math.min(snr, minSnr) / (v ? snr + 1 : snr));
   });
   return {
-    bucket: first.bucket,
+    bucket: chosen[0]!.bucket,
     images: chosen,
     clean,
     captions,

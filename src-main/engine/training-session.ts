@@ -1,6 +1,5 @@
 // The differentiated UNet and text encoder of a training run, as one function: a batch and parameters in, loss and gradients out.
 // Graphs are opened once per picture size; experts that are not trained are uploaded once.
-import type { Branch } from '../diffusion/guidance.ts';
 import { weightedSum } from '../diffusion/weighted-sum.ts';
 import { gradientOutput } from '../autodiff/gradient.ts';
 import type { Graph } from '../graph/ir.ts';
@@ -20,8 +19,8 @@ export interface TrainedNetwork {
   readonly graph: ExpertGraph;
   /** Fed to every run: factors of experts that stay as they are. One per stack, all of the same sizes. */
   readonly fixed: readonly Readonly<Record<string, FloatTensor>>[];
-  /** Weights and masks [rows, N] in a branch of guidance. */
-  readonly strengths: (branch?: Branch) => Readonly<Record<string, FloatTensor>>;
+  /** Weights and masks [rows, N]. */
+  readonly strengths: Readonly<Record<string, FloatTensor>>;
   /** Names of the graph inputs that are trained; none means that the network only runs. */
   readonly trainables: readonly string[];
 }
@@ -94,19 +93,10 @@ export class TrainingSession {
   ): Promise<LossAndGradient> {
     const stack = batch.images[0]?.stack ?? 0;
     const trainsText = this.#text !== undefined && this.#text.trainables.length > 0;
-    const branches = await Promise.all(
-      branchesOf(batch).map(async ({ captions, factor, branch }) => {
-        const ids = this.#tokens(captions);
-        const given = {
-          sample: batch.sample,
-          timestep: batch.timestep,
-          encoder_hidden_states: await this.#encode(captions, ids, parameters.text_encoder, stack),
-          ...this.#unet.strengths(branch),
-          ...parameters.unet,
-        };
-        return { ids, factor, given };
-      }),
-    );
+    const branches: { readonly ids: IntTensor; readonly factor: number; readonly given: Feeds }[] = [];
+    for (const { captions, factor } of branchesOf(batch)) {
+      branches.push({ factor, ...(await this.#given(batch, captions, parameters)) });
+    }
     const verdict = await this.#verdict(batch, branches);
     let loss = verdict?.loss ?? 0;
     const parts: Record<string, number> = { ...verdict?.parts };
@@ -158,17 +148,25 @@ export class TrainingSession {
     batch: Pick<TrainingBatch, 'bucket' | 'images' | 'sample' | 'timestep'>,
     captions: readonly string[],
     parameters: Readonly<Record<ExpertNetwork, Feeds>>,
-    branch?: Branch,
   ): Promise<FloatTensor> {
-    const stack = batch.images[0]?.stack ?? 0;
-    const states = await this.#encode(captions, this.#tokens(captions), parameters.text_encoder, stack);
-    return this.#predict(batch, {
+    return this.#predict(batch, (await this.#given(batch, captions, parameters)).given);
+  }
+
+  /** Token ids of the captions, and what the UNet is fed beside its fixed inputs. */
+  async #given(
+    batch: Pick<TrainingBatch, 'images' | 'sample' | 'timestep'>,
+    captions: readonly string[],
+    parameters: Readonly<Record<ExpertNetwork, Feeds>>,
+  ): Promise<{ readonly ids: IntTensor; readonly given: Feeds }> {
+    const ids = this.#tokens(captions);
+    const given = {
       sample: batch.sample,
       timestep: batch.timestep,
-      encoder_hidden_states: states,
-      ...this.#unet.strengths(branch),
+      encoder_hidden_states: await this.#encode(captions, ids, parameters.text_encoder, batch.images[0]?.stack ?? 0),
+      ...this.#unet.strengths,
       ...parameters.unet,
-    });
+    };
+    return { ids, given };
   }
 
   /** The judge's verdict of the batch's prediction, guided where the batch says so; undefined without a judge. */
@@ -218,7 +216,7 @@ export class TrainingSession {
       const { session, held } = await this.#opened('text', text.fixed, stack, () =>
         this.#model.textGraph(expertLayers(text.graph)),
       );
-      const result = await session.run({ input_ids: ids, ...text.strengths(), ...parameters }, held);
+      const result = await session.run({ input_ids: ids, ...text.strengths, ...parameters }, held);
       return result['last_hidden_state'] as FloatTensor;
     }
     const rows: FloatTensor[] = [];
@@ -242,7 +240,7 @@ export class TrainingSession {
     stack: number,
   ): Promise<Readonly<Record<string, Tensor>>> {
     const text = this.#text!;
-    const feeds = { [trainingNames.textSeed]: seed, ...text.strengths(), ...parameters };
+    const feeds = { [trainingNames.textSeed]: seed, ...text.strengths, ...parameters };
     const { session, held } = await this.#opened('text gradient', text.fixed, stack, () =>
       textStep(
         this.#model.textGraph(expertLayers({ ...text.graph, softmax: true })),
@@ -275,8 +273,8 @@ export class TrainingSession {
 
 /** The predictions that make up the batch's guided one, and their shares: (1 - s) of the unconditional, s of the conditional. */
 function branchesOf({ captions, guidance = 1 }: TrainingBatch) {
-  const conditional = { branch: 'conditional', captions, factor: guidance } as const;
-  const unconditional = { branch: 'unconditional', captions: captions.map(() => ''), factor: 1 - guidance } as const;
+  const conditional = { captions, factor: guidance };
+  const unconditional = { captions: captions.map(() => ''), factor: 1 - guidance };
   return guidance === 1 ? [conditional] : [conditional, unconditional];
 }
 

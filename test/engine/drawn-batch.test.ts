@@ -71,9 +71,10 @@ describe('batches on the way of drawing', () => {
 
   it('are drawn under guidance by each picture’s own caption, of one stack at a time', async () => {
     const asked: string[] = [];
-    const spy: Predict = (seen, captions, branch) => {
+    const spy: Predict = (seen, captions) => {
+      const branch = captions.every((caption) => caption === '') ? 'unconditional' : 'conditional';
       asked.push(`${branch}: ${captions.join(', ')}`);
-      return half(seen, captions, branch);
+      return half(seen, captions);
     };
     const drawn = new DrawnBatches([image('a fox'), image('a cat', 1)], schedule, {
       batch: 1,
@@ -100,7 +101,7 @@ describe('batches on the way of drawing', () => {
       const noise = sample.data.map((x) => x - 0.5 * signal);
       expect(clean[0]!.data[0]).toBe(0.5);
       expect(deviation(noise) / sigma).toBeCloseTo(1, 1);
-      const right = await half(batch, [], 'conditional');
+      const right = await half(batch, []);
       expect((await judge.judge(batch, right)).loss).toBeLessThan(1e-6);
     }
   });

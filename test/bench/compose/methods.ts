@@ -53,13 +53,8 @@ export class Bench {
   }
 
   /** A mixture as the command line builds it. */
-  mix(
-    composition: Composition,
-    names: readonly string[],
-    mode: MixMode,
-    weights: readonly number[] = [],
-  ): Promise<Mixture> {
-    const experts = names.map((name, i) => ({ path: expertFile(name), weight: weights[i] ?? 1 }));
+  mix(composition: Composition, names: readonly string[], mode: MixMode): Promise<Mixture> {
+    const experts = names.map((name) => ({ path: expertFile(name) }));
     const mix = { ...mixSchema.parse({ experts, mode }), mode };
     const context = { signal: new AbortController().signal, warn: () => undefined, prompt: composition.prompt };
     return buildMixture(mix, this.model, this.store, context);
@@ -76,31 +71,23 @@ const closed = (id: MixMode, label: string, order = subjectFirst): Method => ({
   mixture: (bench, composition) => bench.mix(composition, order(composition), id),
 });
 
-/** A strength, or an early one, a late one, and the share of the steps that are early. */
-export type Strength = number | readonly [early: number, late: number, until: number];
 export interface Strengths {
-  readonly subject?: Strength;
-  readonly style?: Strength;
+  readonly subject?: number;
+  readonly style?: number;
   /** Share of the strengths in the unguided branch: of all, or of the subject and of the styles. */
   readonly unguided?: number | readonly [subject: number, style: number];
-}
-
-function entryAt(expert: Expert, strength: Strength): StackEntry {
-  if (typeof strength === 'number') return plainEntry(expert, strength);
-  const [early, late, until] = strength;
-  return { ...plainEntry(expert), weight: (step, steps) => (step < until * steps ? early : late) };
 }
 
 /** The subject first, then the styles, and what is not asked for like a style. */
 function entriesAt(experts: readonly Expert[], { subject = 1, style = 1, unguided = 1 }: Strengths): StackEntry[] {
   const [own, others] = typeof unguided === 'number' ? [unguided, unguided] : unguided;
   return experts.map((expert, i) => ({
-    ...entryAt(expert, i === 0 ? subject : style),
+    ...plainEntry(expert, i === 0 ? subject : style),
     unguided: i === 0 ? own : others,
   }));
 }
 
-/** The sum of the experts at chosen strengths, which may change on the way. */
+/** The sum of the experts at chosen strengths. */
 export const tunedSum = (
   id: string,
   label: string,
