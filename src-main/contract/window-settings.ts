@@ -10,6 +10,16 @@ const { format, pattern, quality, metadata } = generateRequestSchema.shape.outpu
 const outputSchema = z.strictObject({ format, pattern, quality, metadata });
 export type OutputSettings = z.output<typeof outputSchema>;
 
+/** The same without values of their own: a field that is left out stays away. */
+const outputChangeSchema = z
+  .strictObject({
+    format: format.unwrap(),
+    pattern: pattern.unwrap(),
+    quality: quality.unwrap(),
+    metadata: metadata.unwrap(),
+  })
+  .partial();
+
 /**
  * Everything that is remembered for all windows. A field that is missing or damaged takes its usual value, so that a settings
  * file of another version, or one that somebody edited, is never a reason not to start.
@@ -24,7 +34,8 @@ export type Settings = z.output<typeof settingsSchema>;
 
 export const settingsMethodSchemas = {
   settings: z.strictObject({}),
-  changeSettings: z.strictObject({ output: outputSchema }),
+  /** Fields that are left out stay as they are, so that two changes in a row, or from two windows, both count. */
+  changeSettings: z.strictObject({ output: outputChangeSchema }),
   addModelFolder: z.strictObject({ path }),
   /** Takes a folder off the list; nothing on the disk is touched. */
   removeModelFolder: z.strictObject({ path }),

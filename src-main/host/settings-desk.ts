@@ -27,14 +27,14 @@ export class SettingsDesk implements Desk<keyof SettingsMethods> {
     this.#file = file;
     this.handlers = {
       settings: () => file.current,
-      changeSettings: (change) => this.#change(change),
+      changeSettings: (change) => this.#change(({ output }) => ({ output: { ...output, ...change.output } })),
       addModelFolder: async ({ path }) => {
         const folder = await existingFolder(path);
-        const { modelFolders } = file.current;
-        return modelFolders.includes(folder) ? file.current : this.#change({ modelFolders: [...modelFolders, folder] });
+        if (file.current.modelFolders.includes(folder)) return file.current;
+        return this.#change(({ modelFolders }) => ({ modelFolders: [...new Set([...modelFolders, folder])] }));
       },
       removeModelFolder: ({ path }) =>
-        this.#change({ modelFolders: file.current.modelFolders.filter((folder) => folder !== path) }),
+        this.#change(({ modelFolders }) => ({ modelFolders: modelFolders.filter((folder) => folder !== path) })),
       models: () => this.#models(),
     };
   }
@@ -43,7 +43,7 @@ export class SettingsDesk implements Desk<keyof SettingsMethods> {
     return this.#file.close();
   }
 
-  async #change(change: Partial<Omit<Settings, 'version'>>): Promise<Settings> {
+  async #change(change: Parameters<SettingsFile['change']>[0]): Promise<Settings> {
     const settings = await this.#file.change(change);
     this.#surroundings.tell({ kind: 'settings', settings });
     return settings;

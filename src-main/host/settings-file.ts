@@ -34,10 +34,13 @@ export class SettingsFile {
     return this.#settings;
   }
 
-  /** Changes fields; they are on the disk when this resolves. Rejects with the system's error, and nothing has changed. */
-  change(change: Partial<Omit<Settings, 'version'>>): Promise<Settings> {
+  /**
+   * Changes the fields that `change` gives for the settings as they stand after every change before. They are on the disk when
+   * this resolves. Rejects with the system's error, and nothing has changed.
+   */
+  change(change: (settings: Settings) => Partial<Omit<Settings, 'version'>>): Promise<Settings> {
     const saved = this.#saving.then(async () => {
-      const next = { ...this.#settings, ...change };
+      const next = { ...this.#settings, ...change(this.#settings) };
       await writeAtomically(this.#path, `${JSON.stringify({ ...this.#unknown, ...next }, undefined, 2)}\n`);
       this.#settings = next;
       return next;

@@ -21,9 +21,7 @@ class Preferences {
     if (settings !== undefined) this.#output = settings.output;
   }
 
-  async setOutput(change: Partial<OutputSettings>): Promise<void> {
-    if (this.#output === undefined) return;
-    const output = { ...this.#output, ...change };
+  async setOutput(output: Partial<OutputSettings>): Promise<void> {
     const settings = await connection.attempt(() => connection.request('changeSettings', { output }));
     if (settings !== undefined) this.#output = settings.output;
   }

@@ -61,6 +61,21 @@ describe('settings', () => {
     expect(await again.handlers.settings({})).toMatchObject({ modelFolders: [join(root, 'models')] });
   });
 
+  it('keep every one of several changes made at the same moment', async () => {
+    for (const name of ['a', 'b']) mkdirSync(join(root, name));
+    const desk = await openDesk();
+    await Promise.all([
+      desk.handlers.changeSettings({ output: { format: 'webp' } }),
+      desk.handlers.changeSettings({ output: { pattern: 'mine' } }),
+      desk.handlers.addModelFolder({ path: join(root, 'a') }),
+      desk.handlers.addModelFolder({ path: join(root, 'b') }),
+    ]);
+    const { output, modelFolders } = await desk.handlers.settings({});
+    expect(output).toEqual({ format: 'webp', pattern: 'mine', quality: 92, metadata: true });
+    // Which of two folders is looked at first is the disk's affair.
+    expect([...modelFolders].sort()).toEqual([join(root, 'a'), join(root, 'b')]);
+  });
+
   it('that cannot be read are put aside and not lost', async () => {
     writeFileSync(join(root, 'settings.json'), 'not { json');
     const desk = await openDesk();
