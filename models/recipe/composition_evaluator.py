@@ -1,11 +1,11 @@
 """The judge of the composition benchmark: which subject a picture shows, and which of the bundled styles it is in.
 
-Two small CNNs over 64 x 64 pixels. The subject network is trained on drawings of 60 subjects in every set, with heavy
+Two small CNNs over 64 x 64 pixels. The subject network is trained on drawings of 85 subjects in every set, with heavy
 changes of colour, shape and sharpness, so that it looks at shapes; the style network, with changes of shape alone, answers yes
 or no for each style, so that two styles at once can be found. Neither sees an evaluated subject in an evaluated style
 (test/bench/compose/pairs.json), nor a generated picture. Its accuracy on the true drawings of those pairs is the ceiling of every method.
   npx tsx evaluator-drawings.ts
-  python composition_evaluator.py --part subject --steps 1600
+  python composition_evaluator.py --part subject --steps 2000
   python composition_evaluator.py --part style --steps 2400
 """
 import argparse
@@ -151,11 +151,12 @@ def answers(net, pixels):
 
 
 def judged_subjects():
-    """The held-out subjects, and others spread over the vocabulary: 60 in all."""
+    """The held-out subjects and those that judge, and 42 others spread over the vocabulary: 85 in all."""
     held = common.load_holdout()["subjects"]
+    more = [s for s in json.loads((BENCH / "pairs.json").read_text())["judged"] if s not in held]
     others = [s["name"] for s in json.loads((common.HERE / "vocabulary.json").read_text())["subjects"] if s["core"] and s["name"] not in held]
     count = 60 - len(held)
-    return held + [others[i * len(others) // count] for i in range(count)]
+    return held + more + [others[i * len(others) // count] for i in range(count)]
 
 
 def train(net, batches, loss_of, steps, rate, log):
@@ -180,7 +181,7 @@ def main():
     parser.add_argument("--part", choices=["subject", "style"], required=True)
     parser.add_argument("--drawings", type=Path, default=common.HERE / "data/evaluator")
     parser.add_argument("--weights", type=Path, default=BENCH / "evaluator.safetensors")
-    parser.add_argument("--steps", type=int, default=1600)
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

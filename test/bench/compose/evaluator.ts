@@ -1,5 +1,5 @@
 // The judge of the composition benchmark, trained by models/recipe/composition_evaluator.py, as a graph of ours on our runtime: which
-// of 60 subjects a picture shows, and which of the bundled styles it is in. It is no loss of any training.
+// of 85 subjects a picture shows, and which of the bundled styles it is in. It is no loss of any training.
 import { join } from 'node:path';
 import { decodePicture } from '../../../src-main/formats/png.ts';
 import { readSafetensorsHeader, type SafetensorsHeader } from '../../../src-main/formats/safetensors.ts';
