@@ -33,6 +33,11 @@ export interface TrainingFields {
   readonly amplitude: Field<TrainGateRequest, 'amplitude'>;
   readonly loss: 'auto' | Field<TrainGateRequest, 'loss'>;
   readonly clip: string;
+  readonly contrast: boolean;
+  /** Learns on the way of drawing, in so many steps with so much guidance. */
+  readonly drawn: boolean;
+  readonly drawnSteps: number;
+  readonly drawnCfg: number;
   readonly balance: number;
   readonly timestep: boolean;
   readonly textGates: boolean;
@@ -75,6 +80,10 @@ const defaults: TrainingFields = {
   amplitude: 'convex',
   loss: 'auto',
   clip: '',
+  contrast: false,
+  drawn: false,
+  drawnSteps: 10,
+  drawnCfg: 7,
   balance: 0.5,
   timestep: false,
   textGates: true,
@@ -135,6 +144,7 @@ export class TrainingForm {
       };
     }
     const { granularity, form, amplitude, balance, timestep, textGates, loss, clip } = f;
+    const drawn = f.drawn && loss !== 'distil';
     return {
       kind: 'gate',
       ...own,
@@ -149,6 +159,8 @@ export class TrainingForm {
         textGates,
         ...given('loss', loss === 'auto' ? undefined : loss),
         ...given('clip', loss === 'clip' ? clip : undefined),
+        ...given('contrast', loss === 'clip' && f.contrast ? true : undefined),
+        ...given('drawing', drawn ? { steps: f.drawnSteps, cfgScale: f.drawnCfg } : undefined),
       },
     };
   }

@@ -5,6 +5,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Locator, Page } from 'playwright-core';
 import { beforeEach, describe, expect, it } from 'vitest';
+import { readSafetensorsHeader } from '../../src-main/formats/safetensors.ts';
 import { openWindow, type ServedApp } from '../support/serve-app.ts';
 import { hasChromium, useAppPage } from './app-page.ts';
 
@@ -58,14 +59,14 @@ describe.skipIf(!hasChromium('The train view') || !hasExperts)('the train view',
     expect(await captions().first().inputValue()).toBe('a fox, emojione style');
     await page.getByText(/^400 updates, about .+ each\)$/).waitFor(trained);
     await page.getByText(/^6 pictures at 128 × 128 · \d+ MB of memory, .+ free$/).waitFor();
-    await page.getByRole('spinbutton', { name: 'Updates', exact: true }).fill('20');
+    await page.getByRole('spinbutton', { name: 'Updates', exact: true }).fill('80');
     await page.getByRole('spinbutton', { name: 'Batch', exact: true }).fill('1');
     await page.getByRole('textbox', { name: 'Name', exact: true }).fill('my first gate');
     const before = engines();
     await button('Start training').click();
     await page.getByRole('heading', { name: 'Training: my first gate' }).waitFor();
 
-    await page.getByText(/^Update ([5-9]|1\d) of 20/).waitFor(trained);
+    await page.getByText(/^Update ([6-9]|[1-6]\d) of 80/).waitFor(trained);
     expect(await page.title()).toMatch(/% trained, about \d+ s left/);
     // The one that draws only counted and inspected; killing both harms nothing.
     for (const pid of before) process.kill(pid, 'SIGKILL');
@@ -73,7 +74,7 @@ describe.skipIf(!hasChromium('The train view') || !hasExperts)('the train view',
     // Two windows see the same training.
     const other = await openWindow(app);
     expect((await other.request('training', {})).training?.notes.join()).toContain('went on by itself');
-    await page.getByText(/^Update ([6-9]|1\d) of 20/).waitFor(trained);
+    await page.getByText(/^Update ([7-9]|[1-7]\d) of 80/).waitFor(trained);
     await button('Pause').click();
     await page.getByRole('heading', { name: 'Paused: my first gate' }).waitFor(trained);
     expect((await other.request('training', {})).training?.state).toBe('paused');
@@ -117,6 +118,25 @@ describe.skipIf(!hasChromium('The train view') || !hasExperts)('the train view',
     await page.getByText('Trained for fox, ink').waitFor();
     expect(await page.getByRole('article').count()).toBe(2);
   }, 300_000);
+
+  it('teaches a gate on the way of drawing, as many steps and with as much guidance as asked', async () => {
+    await addExperts(...names.map((name) => join(expertFolder, `${name}.safetensors`)));
+    for (const name of names) await page.getByRole('article', { name, exact: true }).waitFor();
+    await button('Train').click();
+    await addPictures('fox', 2);
+    await page.getByRole('spinbutton', { name: 'Updates', exact: true }).fill('2');
+    await page.getByRole('textbox', { name: 'Name', exact: true }).fill('drawn');
+    await page.getByText('Advanced', { exact: true }).click();
+    await page.getByRole('switch', { name: 'Learn on the way of drawing' }).click();
+    await page.getByRole('spinbutton', { name: 'Steps of a drawing' }).fill('3');
+    await page.getByRole('spinbutton', { name: 'Guidance while learning' }).fill('4');
+    await page.getByRole('spinbutton', { name: 'Guidance while learning' }).press('Tab');
+    expect(await seriousFaults()).toEqual([]);
+    await button('Start training').click();
+    await page.getByRole('heading', { name: 'Finished: drawn' }).waitFor(trained);
+    const { metadata } = await readSafetensorsHeader(join(app.folder, 'trained/drawn.mole.safetensors'));
+    expect(JSON.parse(metadata['training']!)).toMatchObject({ loss: 'denoise', drawing: { steps: 3, cfgScale: 4 } });
+  });
 
   it('says what is missing, what cannot be learnt from, and takes a drop', async () => {
     await button('Train').click();
