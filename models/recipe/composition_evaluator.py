@@ -4,9 +4,12 @@ Two small CNNs over 64 x 64 pixels. The subject network is trained on drawings o
 changes of colour, shape and sharpness, so that it looks at shapes; the style network, with changes of shape alone, answers yes
 or no for each style, so that two styles at once can be found. Neither sees an evaluated subject in an evaluated style
 (test/bench/compose/pairs.json), nor a generated picture. Its accuracy on the true drawings of those pairs is the ceiling of every method.
+With --teacher: two networks like these for the search of gates (search.ts), that know the lessons and no judged subject at all.
   npx tsx evaluator-drawings.ts
   python composition_evaluator.py --part subject --steps 2000
   python composition_evaluator.py --part style --steps 2400
+  python composition_evaluator.py --teacher --part subject --steps 1500
+  python composition_evaluator.py --teacher --part style --steps 1300
 """
 import argparse
 import json
@@ -159,6 +162,16 @@ def judged_subjects():
     return held + more + [others[i * len(others) // count] for i in range(count)]
 
 
+def taught_subjects():
+    """What the teacher knows: the subjects that teach gates, and 46 others that nothing is judged by: 60 in all."""
+    pairs = json.loads((BENCH / "pairs.json").read_text())
+    taught = pairs["taught"] + pairs["lessons"]
+    barred = {*taught, *pairs["subjects"], *pairs["judged"]}
+    others = [s["name"] for s in json.loads((common.HERE / "vocabulary.json").read_text())["subjects"] if s["core"] and s["name"] not in barred]
+    count = 60 - len(taught)
+    return taught + [others[(2 * i + 1) * len(others) // (2 * count)] for i in range(count)]
+
+
 def train(net, batches, loss_of, steps, rate, log):
     optimizer = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=0.05)
     start = time.time()
@@ -180,19 +193,23 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=["subject", "style"], required=True)
     parser.add_argument("--drawings", type=Path, default=common.HERE / "data/evaluator")
-    parser.add_argument("--weights", type=Path, default=BENCH / "evaluator.safetensors")
+    parser.add_argument("--teacher", action="store_true", help="train the teacher of gates instead, which sees nothing of any judged subject")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    common.seed_everything(5)
-    subjects = judged_subjects()
+    common.seed_everything(9 if args.teacher else 5)
+    subjects = taught_subjects() if args.teacher else judged_subjects()
+    weights = BENCH / ("teacher.safetensors" if args.teacher else "evaluator.safetensors")
     pairs = json.loads((BENCH / "pairs.json").read_text())
     styles = pairs["styles"]
     entries, pixels = load(args.drawings)
     trips = round_trip(entries, args.drawings, args.drawings / "round-trip.pt")
     known = [e["subject"] in subjects for e in entries]
-    if args.part == "subject":
+    if args.part == "subject" or args.teacher:
+        barred = {*pairs["subjects"], *pairs["judged"]} if args.teacher and args.part == "style" else set()
+        if barred:
+            known = [e["subject"] not in barred for e in entries]
         entries, pixels, trips = [e for e, k in zip(entries, known) if k], pixels[known], trips[known]
     learnt = torch.tensor([i for i, e in enumerate(entries) if not e["evaluated"]])
     judged = [i for i, e in enumerate(entries) if e["evaluated"] and len(e["styles"]) == 1]
@@ -244,6 +261,7 @@ def main():
 
     groups = {"pairs": judged, "triples": double, "learnt": learnt.tolist()[:: max(1, len(learnt) // 400)]}
     groups |= {f"pairs in {x}": [i for i in judged if entries[i]["styles"] == [x]] for x in styles}
+    groups = {name: picks for name, picks in groups.items() if picks}
 
     def log():
         print({kind: list(report_on(pixels, picks).values())[1] for kind, picks in groups.items()}, flush=True)
@@ -254,12 +272,14 @@ def main():
     print(json.dumps(report), flush=True)
     # The other part stays as it is.
     old, metadata = {}, {}
-    if args.weights.exists():
-        with safe_open(args.weights, "pt") as f:
+    if weights.exists():
+        with safe_open(weights, "pt") as f:
             metadata = f.metadata()
             old = {k: f.get_tensor(k) for k in f.keys() if not k.startswith(args.part)}
     metadata |= {"subjects": json.dumps(subjects), "styles": json.dumps(styles)}
-    save_file({**old, **folded(net, args.part)}, args.weights, metadata=metadata)
+    save_file({**old, **folded(net, args.part)}, weights, metadata=metadata)
+    if args.teacher:
+        return
     path = BENCH / "evaluator.json"
     kept = json.loads(path.read_text()) if path.exists() else {}
     path.write_text(json.dumps({**kept, args.part: {"steps": args.steps, **report}}, indent=1) + "\n")

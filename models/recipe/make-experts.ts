@@ -22,11 +22,13 @@ import { parseArgs } from 'node:util';
 type Style = { name: string; set?: string; about: string };
 type Subject = { name: string; rank: number };
 /**
- * Of named experts, or for roles and taught by lessons: folders of assets/experts/compositions, or of the benchmark's, that are called
- * like their experts.
+ * Of named experts; or for roles and taught by lessons: folders of assets/experts/compositions, or of the benchmark's, that are called
+ * like their experts; or found by the search of the benchmark (test/bench/compose/search.ts).
  */
 type Gate = { name: string } & (
-  { experts: string[]; images: string; flags: string[] } | { roles: string[]; lessons: string[]; steps: number }
+  | { experts: string[]; images: string; flags: string[] }
+  | { roles: string[]; lessons: string[]; steps: number }
+  | { search: true }
 );
 type Recipe = { name: string; gate: string; experts: string[] };
 type Experts = {
@@ -151,6 +153,13 @@ function lessonFlags(roles: string[], lessons: string[], steps: number): string[
 for (const gate of gates) {
   const output = file(gate.name, '.mole.safetensors');
   if (existsSync(output)) continue;
+  if ('search' in gate) {
+    execFileSync('npx', ['vite', 'build', '--config', 'test/bench/vite.config.ts', '--logLevel', 'warn'], {
+      cwd: root,
+    });
+    execFileSync(process.execPath, [join(root, 'out/bench/search.js'), '0', '1', output], { stdio: 'inherit' });
+    continue;
+  }
   const flags =
     'roles' in gate
       ? lessonFlags(gate.roles, gate.lessons, gate.steps)

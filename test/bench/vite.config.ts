@@ -17,6 +17,7 @@ export default defineConfig({
         'measure-experts': resolve(here, 'measure-experts.ts'),
         'measure-gradient': resolve(here, 'measure-gradient.ts'),
         compose: resolve(here, 'compose/run.ts'),
+        search: resolve(here, 'compose/search-lane.ts'),
       },
       output: { entryFileNames: '[name].js', chunkFileNames: '[name].js' },
     },

@@ -22,7 +22,7 @@ export function ceilingText(): string {
     return `subject ${share(subject.subjectTop1)} (first five ${share(subject.subjectTop5)}), style ${share(style.style)} of ${subject.pictures} drawings`;
   };
   return (
-    'The judge knows 60 subjects and the five styles. It has never seen a judged subject in a judged style, nor a picture of a model. ' +
+    'The judge knows 85 subjects and the five styles. It has never seen a judged subject in a judged style, nor a picture of a model. ' +
     `On the true drawings of the judged pairs it finds: ${show('drawings', 'pairs')}; after the autoencoder of the bundled model: ` +
     `${show('after the autoencoder', 'pairs')}. That is the ceiling.`
   );

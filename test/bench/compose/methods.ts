@@ -1,5 +1,6 @@
 // Every way of mixing that the composition benchmark compares, as a mixture per composition. Each method sees the same experts, prompt,
 // seeds, sampler and steps.
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { mixSchema, type MixMode } from '../../../src-main/contract/experts.ts';
 import { buildMixture, ExpertStore } from '../../../src-main/engine/expert-stack.ts';
@@ -26,12 +27,11 @@ export interface Method {
   readonly trained?: () => Training | undefined;
 }
 
-/** Subjects of the benchmark alone lie beside it. */
-export const expertFile = (name: string): string =>
-  join(
-    [...pairs.judged, ...pairs.lessons].includes(name) ? join(folder, 'experts') : join(root, 'assets/experts'),
-    `${name}.safetensors`,
-  );
+/** A bundled expert, or one of the benchmark alone, which lies beside it. */
+export function expertFile(name: string): string {
+  const bundled = join(root, 'assets/experts', `${name}.safetensors`);
+  return existsSync(bundled) ? bundled : join(folder, 'experts', `${name}.safetensors`);
+}
 
 /** The opened model and the experts, read once. */
 export class Bench {
@@ -78,13 +78,20 @@ export interface Strengths {
   readonly unguided?: number | readonly [subject: number, style: number];
 }
 
-/** The subject first, then the styles, and what is not asked for like a style. */
-function entriesAt(experts: readonly Expert[], { subject = 1, style = 1, unguided = 1 }: Strengths): StackEntry[] {
+/** Of an expert by its name, asked for or not. */
+export function strengthOf(
+  { subject = 1, style = 1, unguided = 1 }: Strengths,
+  name: string,
+): { readonly weight: number; readonly unguided: number } {
   const [own, others] = typeof unguided === 'number' ? [unguided, unguided] : unguided;
-  return experts.map((expert, i) => ({
-    ...plainEntry(expert, i === 0 ? subject : style),
-    unguided: i === 0 ? own : others,
-  }));
+  return pairs.styles.includes(name) ? { weight: style, unguided: others } : { weight: subject, unguided: own };
+}
+
+export function entriesAt(experts: readonly Expert[], strengths: Strengths): StackEntry[] {
+  return experts.map((expert) => {
+    const { weight, unguided } = strengthOf(strengths, expert.name);
+    return { ...plainEntry(expert, weight), unguided };
+  });
 }
 
 /** The sum of the experts at chosen strengths. */

@@ -107,9 +107,21 @@ ${body.join('\n')}
 
 const escaped = (text: string): string => text.replace(/&/g, '&amp;').replace(/</g, '&lt;');
 
-/** Rows are the truth and some methods, columns the test compositions, all of the first seed. */
+/** Of each subject one composition, its styles in turn, and a few triples: what fits on a sheet. */
+function fewOf(asked: readonly Composition[]): readonly Composition[] {
+  const test = asked.filter(({ half }) => half === 'test');
+  const alone = test.filter(({ styles }) => styles.length === 1);
+  const subjects = [...new Set(alone.map(({ subject }) => subject))];
+  const one = subjects.map((subject, i) => {
+    const own = alone.filter((composition) => composition.subject === subject);
+    return own[i % own.length]!;
+  });
+  return [...one, ...test.filter(({ styles }) => styles.length === 2).slice(0, 3)];
+}
+
+/** Rows are the truth and some methods, columns some test compositions, all of the first seed. */
 async function sheet(rows: readonly Row[], asked: readonly Composition[], seed: number): Promise<string> {
-  const shown = asked.filter(({ half }) => half === 'test');
+  const shown = fewOf(asked);
   const pictures = [];
   for (const composition of shown) {
     pictures.push({ picture: await decodePicture(composition.truth[0]!), label: composition.name });
@@ -194,9 +206,8 @@ ${table(judged, 'validation', triplesOf, mole)}
 ${ablations.map(({ title, text: body }) => `## ${title}\n${body}`).join('\n\n')}
 
 ## How it is judged
-- Score: per picture, the harmonic mean of the probability of the asked subject (of 60) and that of the asked styles (and none of
-  the other bundled ones); the mean over pictures. It was fixed before any picture was judged; the style part of the judge was trained
-  anew twice, each time for its errors on true drawings. Differences are paired by prompt and seed; intervals are a bootstrap over
+- Score: per picture, the harmonic mean of the probability of the asked subject (of 85) and that of the asked styles (and none of
+  the other bundled ones); the mean over pictures. It was fixed before any picture was judged. Differences are paired by prompt and seed; intervals are a bootstrap over
   compositions, and seeds within them.
 - "Distance" is half the mean cosine distance from the nearest true drawing in the features of the judge.
 - ${ceiling}

@@ -120,7 +120,7 @@ export function difference(
 }
 
 /** mulberry32: the same intervals for every run. */
-function generator(seed: number): () => number {
+export function generator(seed: number): () => number {
   let state = seed;
   return () => {
     state = (state + 0x6d2b79f5) | 0;

@@ -2,11 +2,13 @@
 import { join } from 'node:path';
 import type { TrainGateRequest } from '../../../src-main/contract/training.ts';
 import { root } from '../programs.ts';
+import { Mixture } from '../../../src-main/engine/mixture.ts';
 import type { Composition } from './compositions.ts';
 import { bystanders, pairs } from './compositions.ts';
 import { drawing } from './draw.ts';
 import { gateOf, trainingOf, lessons, singles, type KeptGate, type Stack } from './gates.ts';
-import { gated, plainMethods, tunedSum, type Bench, type Method, type Strengths } from './methods.ts';
+import { entriesAt, gated, plainMethods, tunedSum, type Bench, type Method, type Strengths } from './methods.ts';
+import { gateAt, search, searchTraining } from './search.ts';
 
 export type Served = Method & {
   /** Compositions that the method is for; all unless given. */
@@ -138,6 +140,8 @@ const strengthened = [
       [1.25, 0.8, 0.75],
       [1.5, 1, 0.75],
       [1, 1, [0.25, 1]],
+      [1, 0.6, 0.5],
+      [1.25, 0.8, 0.5],
     ] as const
   ).map(([subject, style, unguided]): Form => {
     const form = trained.find((one) => one.id === id)!;
@@ -166,8 +170,8 @@ function labelOf({ subject, style, unguided }: Point): string {
   return `at ${subject} and ${style}${unguided === 1 ? '' : `, ${share} of it unguided`}`;
 }
 
-/** Judged on the test half too, when the grids were not yet complete: every look at it is shown. */
-export const alsoJudged: readonly string[] = ['sum-1-0.8', 'sum-1-1-0.5-1', 'sum-1-0.8-0.5'];
+/** Judged on the test half too: the gate that the design before had chosen. */
+export const alsoJudged: readonly string[] = ['mole-many-1.25-1-0.5-1'];
 
 export const forms: readonly Form[] = [...trained, ...strengthened];
 
@@ -190,8 +194,10 @@ export const grid: readonly Served[] = [
       [1, 0.8, [1, 0.5]],
     ] as const
   ).map(([subject, style, unguided]) => sumAt({ subject, style, unguided }, 'asymmetric')),
-  ...[0.8, 1].flatMap((subject) =>
-    [0.8, 1].flatMap((style) => [0.5, 0.75].map((unguided) => sumAt({ subject, style, unguided }, 'asymmetric'))),
+  ...[0.8, 1, 1.25].flatMap((subject) =>
+    [0.5, 0.6, 0.8, 1].flatMap((style) =>
+      [0.5, 0.75].map((unguided) => sumAt({ subject, style, unguided }, 'asymmetric')),
+    ),
   ),
 ];
 
@@ -212,12 +218,30 @@ const crowded: readonly Served[] = [1, 2, 4].flatMap((unasked) =>
   })),
 );
 
+/** Gates for a subject and a style, found by finished pictures. */
+function searched(bench: Bench, modelPath: string): Served {
+  let point: Promise<readonly number[]> | undefined;
+  return {
+    id: 'mole-searched',
+    label: 'MoLE, block, timestep, found by finished pictures',
+    kind: 'mole-asymmetric',
+    trained: searchTraining,
+    async mixture(_, { subject, styles }) {
+      point ??= search(bench, modelPath);
+      const { gate, strengths } = await gateAt(bench, await point, [subject, ...styles]);
+      const experts = await Promise.all([subject, ...styles].map((name) => bench.expert(name)));
+      return new Mixture(entriesAt(experts, strengths), { mode: 'mole', gate });
+    },
+  };
+}
+
 export function methodsOf(bench: Bench, modelPath: string): readonly Served[] {
   return [
-    // Five seeds for those that the comparison is about, three for the rest.
-    ...plainMethods.map((method) => (['sum', 'np'].includes(method.id) ? method : { ...method, seeds: 3 })),
+    // Three seeds for those that the comparison is about, two for the rest.
+    ...plainMethods.map((method) => (['sum', 'np'].includes(method.id) ? method : { ...method, seeds: 2 })),
     ...grid,
     ...crowded,
+    searched(bench, modelPath),
     ...forms.map((form): Served => {
       const known = new Map<string, Promise<KeptGate>>();
       const styles = pairs.styles.filter((style) => form.withoutStyle !== true || style !== pairs.unseenStyle);
