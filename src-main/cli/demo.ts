@@ -27,8 +27,8 @@ interface Sheet {
   readonly pictures: readonly PlannedPicture[];
 }
 
-/** What brings the subject out beside gates, chosen on the validation half of test/bench/COMPOSITION.md. */
-const subjectOut = { weight: 1.25, unguided: 0.5 } as const;
+/** Shares of the unguided branch that were found together with the gate (test/bench/compose/search.ts). */
+const [subjectShare, styleShare] = [{ unguided: 0.56 }, { unguided: 0.63 }] as const;
 
 /** Prompts and seeds of the first sheet, from models/recipe/prompts-32.json. */
 const plain: readonly PlannedPicture[] = [
@@ -78,7 +78,10 @@ function mixSheet(): Sheet {
       picture('both, plain sum', { experts: [...experts], mode: 'sum' }),
       picture('both, normalised', { experts: [...experts], mode: 'normalised' }),
       picture('both, MoLE gates', {
-        experts: [{ ...experts[0], ...subjectOut }, experts[1]],
+        experts: [
+          { ...experts[0], ...subjectShare },
+          { ...experts[1], ...styleShare },
+        ],
         mode: 'mole',
         gate,
       }),
