@@ -1,6 +1,6 @@
 // The paper's ablations (arXiv:2404.13628, Tables 7 and 9) as tables of our own, from the rows of the validation half.
 import type { Ablation, Row } from './rows.ts';
-import { difference, mean, summary, type Score } from './score.ts';
+import { difference, mean, onPairs, summary, type Score } from './score.ts';
 import { pairs } from './compositions.ts';
 
 /** Rows that differ in one thing, and what differs. */
@@ -41,29 +41,52 @@ const compared: readonly { readonly what: string; readonly rows: readonly (reado
       ['mole-drawn', 'CLIP on the way of drawing, four subjects (timestep alone)'],
       ['mole-many-drawn', 'the same, fourteen subjects'],
       ['mole-contrast', 'CLIP that tells captions apart on the way of drawing, four subjects (timestep alone)'],
-      ['mole-alone-convex', 'drawings of each expert alone, convex with balance loss: nearest to the paper'],
+      ['mole-distil', 'what each expert draws alone of its own words (distil), four subjects'],
+      ['mole-alone-convex', 'drawings of each expert alone, convex with balance loss, four other subjects'],
+      ['mole-own', "the same of the judged pair's own experts: a gate for each pair, as in the paper (15 pairs)"],
     ],
   },
   {
-    what: 'Experts in the stack, two of them asked for',
+    what: 'Experts in the stack in random order, two of them asked for',
     rows: [
-      ['mole-block-time', 'MoLE, 2'],
-      ['mole-of-3', 'MoLE, 3'],
-      ['mole-of-4', 'MoLE, 4'],
-      ['mole-of-6', 'MoLE, 6'],
+      ['mole-many', 'MoLE, 2'],
+      ...[3, 4, 5, 6].map((n) => [`mole-among-${n}`, `MoLE, ${n}`] as const),
       ['sum', 'sum, 2'],
-      ['sum-of-3', 'sum, 3'],
-      ['sum-of-4', 'sum, 4'],
-      ['sum-of-6', 'sum, 6'],
+      ...[3, 4, 5, 6].map((n) => [`sum-of-${n}`, `sum, ${n}`] as const),
       ['normalised', 'normalised sum, 2'],
-      ['normalised-of-3', 'normalised sum, 3'],
-      ['normalised-of-4', 'normalised sum, 4'],
-      ['normalised-of-6', 'normalised sum, 6'],
+      ...[3, 4, 5, 6].map((n) => [`normalised-of-${n}`, `normalised sum, ${n}`] as const),
+    ],
+  },
+  {
+    what: 'What is searched by finished pictures',
+    rows: [
+      ['mole-searched', 'gates per level of the UNet, changing over the drawing, and both shares: 14 numbers'],
+      ['searched-still', 'the same, not changing: 10'],
+      ['searched-network', 'one gate for all, changing: 5'],
+      ['searched-sum', 'the weights of a plain sum and both shares: 4'],
+    ],
+  },
+  {
+    what: 'Masking, subject asked for: subject found, no style found',
+    rows: [
+      ['masked-sum-style', 'subject LoRA alone'],
+      ['masked-style', 'MoLE, style muted'],
+      ['masked-none-style', 'MoLE, nobody muted'],
+      ['masked-sum', 'sum, nobody muted'],
+    ],
+  },
+  {
+    what: 'Masking, subject and style asked for',
+    rows: [
+      ['style', 'style LoRA alone'],
+      ['masked-subject', 'MoLE, subject muted'],
+      ['mole-searched', 'MoLE of two'],
+      ['masked-third', 'MoLE of three (another style), third muted'],
+      ['masked-none-third', 'MoLE of three, nobody muted'],
+      ['masked-sum-third', 'sum of three'],
     ],
   },
 ];
-
-const onPairs = (scores: readonly Score[]): readonly Score[] => scores.filter((s) => s.composition.styles.length === 1);
 
 export function ablations(rows: readonly Row[]): readonly Ablation[] {
   const byId = new Map(rows.map((row) => [row.id, row]));

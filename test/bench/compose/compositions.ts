@@ -1,4 +1,5 @@
 // What is asked of every method: a subject in one style or two that no expert has seen together, with the true drawings.
+import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { root } from '../programs.ts';
@@ -44,17 +45,24 @@ export function promptFor(subject: string, styles: readonly string[]): string {
 }
 
 /**
- * Names of `count` further experts that lie in the stack and are not asked for: a style, a subject, a style, a subject, the next ones
- * after those of the composition.
+ * The stack of a composition with `unasked` further experts that the prompt does not ask for: a style, a subject, a style, a subject, the
+ * next ones after those of the composition. With further ones the order is random, so that no place says who is asked for.
  */
-export function bystanders(subject: string, styles: readonly string[], count: number): readonly string[] {
+export function stackOf(subject: string, styles: readonly string[], unasked = 0): readonly string[] {
   const group = [pairs.taught, pairs.lessons, pairs.subjects, pairs.judged].find((own) => own.includes(subject))!;
   const after = (names: readonly string[], name: string, step: number): string =>
     names[(names.indexOf(name) + step) % names.length]!;
-  return Array.from({ length: count }, (_, i) => {
+  const asked = [subject, ...styles];
+  if (unasked === 0) return asked;
+  const further = Array.from({ length: unasked }, (_, i) => {
     const step = 1 + Math.floor(i / 2);
     return i % 2 === 0 ? after(pairs.styles, styles[0]!, step) : after(group, subject, step);
   });
+  const rank = (name: string): string =>
+    createHash('sha256')
+      .update(`${asked.join('-')} ${name}`)
+      .digest('hex');
+  return [...asked, ...further].sort((a, b) => (rank(a) < rank(b) ? -1 : 1));
 }
 
 /** All compositions of both halves, pairs before triples. */

@@ -9,7 +9,7 @@ import { Mixture, noExperts, plainEntry, type StackEntry } from '../../../src-ma
 import type { Expert } from '../../../src-main/mole/expert.ts';
 import type { TrainedGate } from '../../../src-main/mole/trained-gate.ts';
 import { root } from '../programs.ts';
-import { bystanders, folder, pairs, type Composition } from './compositions.ts';
+import { folder, pairs, stackOf, type Composition } from './compositions.ts';
 
 export interface Training {
   readonly seconds: number;
@@ -21,7 +21,8 @@ export interface Method {
   readonly id: string;
   readonly label: string;
   /** Groups rows of the report. */
-  readonly kind: 'alone' | 'training-free' | 'tuned' | 'asymmetric' | 'crowded' | 'mole' | 'mole-asymmetric';
+  readonly kind:
+    'alone' | 'training-free' | 'tuned' | 'asymmetric' | 'crowded' | 'masked' | 'searched' | 'mole' | 'mole-asymmetric';
   readonly mixture: (bench: Bench, composition: Composition) => Promise<Mixture>;
   /** Of a gate that was trained: for how long, and how large it is. */
   readonly trained?: () => Training | undefined;
@@ -46,10 +47,9 @@ export class Bench {
     return (await this.store.load(expertFile(name), this.model.checkpoint)).expert;
   }
 
-  /** Subject first, then the styles, then those who are not asked for. */
+  /** Subject first, then the styles; in no order where others that are not asked for are among them. */
   experts({ subject, styles }: Composition, unasked = 0): Promise<readonly Expert[]> {
-    const names = [subject, ...styles, ...bystanders(subject, styles, unasked)];
-    return Promise.all(names.map((name) => this.expert(name)));
+    return Promise.all(stackOf(subject, styles, unasked).map((name) => this.expert(name)));
   }
 
   /** A mixture as the command line builds it. */

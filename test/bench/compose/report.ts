@@ -7,7 +7,7 @@ import { median } from '../report.ts';
 import { folder, type Composition } from './compositions.ts';
 import { drawing, pictureOf, secondsOf } from './draw.ts';
 import type { Ablation, Row } from './rows.ts';
-import { difference, summary, type Difference, type Score } from './score.ts';
+import { difference, onPairs, summary, type Difference, type Score } from './score.ts';
 
 export interface Findings {
   readonly rows: readonly Row[];
@@ -27,7 +27,6 @@ const signed = ({ mean, low, high }: Difference): string => {
 };
 const verdict = ({ low, high }: Difference): string => (low > 0 ? 'above' : high < 0 ? '**below**' : 'not clear');
 
-const pairsOf = (scores: readonly Score[]): readonly Score[] => scores.filter((s) => s.composition.styles.length === 1);
 const triplesOf = (scores: readonly Score[]): readonly Score[] =>
   scores.filter((s) => s.composition.styles.length === 2);
 
@@ -35,7 +34,7 @@ const triplesOf = (scores: readonly Score[]): readonly Score[] =>
 function table(
   rows: readonly Row[],
   half: 'validation' | 'test',
-  pick: typeof pairsOf,
+  pick: typeof onPairs,
   chosen: Row | undefined,
 ): string {
   const lines = rows
@@ -78,7 +77,7 @@ function table(
 /** Scores of the test pairs as bars with intervals of the mean. */
 function plot(rows: readonly Row[], chosen: string): string {
   const bars = rows
-    .map((row) => ({ row, scores: pairsOf(row.scores.test) }))
+    .map((row) => ({ row, scores: onPairs(row.scores.test) }))
     .filter(({ scores }) => scores.length > 0)
     .map(({ row, scores }) => {
       const zero = scores.map((score) => ({ ...score, harmonic: 0 }));
@@ -151,7 +150,10 @@ export async function writeReport({
   const mole = rows.find(({ id }) => id === chosenMole);
   const namedRows = rows.filter(({ id }) => named.includes(id));
   const isTuned = ({ kind }: Row): boolean => kind === 'tuned' || kind === 'asymmetric';
-  const judged = rows.filter((row) => !isTuned(row) || named.includes(row.id) || row.scores.test.length > 0);
+  const isAblation = ({ kind }: Row): boolean => kind === 'crowded' || kind === 'masked';
+  const judged = rows.filter(
+    (row) => !isAblation(row) && (!isTuned(row) || named.includes(row.id) || row.scores.test.length > 0),
+  );
   writeFileSync(join(folder, 'scores.svg'), plot(judged, chosenMole));
   const onSheet = [
     'subject',
@@ -181,7 +183,7 @@ Chosen on the validation half: **${mole?.label ?? 'none'}**, which the others ar
 
 ![Scores](compose/scores.svg)
 
-${table(judged, 'test', pairsOf, mole)}
+${table(judged, 'test', onPairs, mole)}
 
 ![The true drawings, then a row per method](compose/test-half.webp)
 
@@ -189,11 +191,11 @@ ${table(judged, 'test', pairsOf, mole)}
 ${table(judged, 'test', triplesOf, mole)}
 
 ## Validation half: every try
-${table(judged, 'validation', pairsOf, mole)}
+${table(judged, 'validation', onPairs, mole)}
 
 The five best sums of the grid: ${rows
     .filter(isTuned)
-    .map((row) => ({ row, score: summary(pairsOf(row.scores.validation)).harmonic }))
+    .map((row) => ({ row, score: summary(onPairs(row.scores.validation)).harmonic }))
     .sort((a, b) => b.score - a.score)
     .slice(0, 5)
     .map(({ row, score }) => `${row.label}: ${score.toFixed(3)}`)

@@ -19,7 +19,7 @@ import { judgeAll } from './judge.ts';
 import { Bench } from './methods.ts';
 import { writeReport } from './report.ts';
 import type { Row } from './rows.ts';
-import { mean, summary, type Score } from './score.ts';
+import { mean, onPairs, summary, type Score } from './score.ts';
 import { alsoJudged, methodsOf, type Served } from './variants.ts';
 
 const { values } = parseArgs({
@@ -47,7 +47,9 @@ const methods = methodsOf(bench, modelPath);
 async function judged(method: Served, half: Half): Promise<readonly Score[]> {
   const few = method.seeds ?? seedsOf[half].length;
   const seeds = seedsOf[half].slice(0, Math.min(few, Number(values.seeds ?? few)));
-  const asked = wanted.filter((one) => one.half === half && (method.serves?.(one) ?? true));
+  const asked = wanted
+    .filter((one) => one.half === half && (method.serves?.(one) ?? true))
+    .map((one) => method.asks?.(one) ?? one);
   if (!values.report) {
     const started = performance.now();
     const drawn = await draw(bench, method, asked, seeds, modelPath);
@@ -62,7 +64,7 @@ async function judged(method: Served, half: Half): Promise<readonly Score[]> {
 
 function print(id: string, half: Half, scores: readonly Score[]): void {
   for (const count of [1, 2]) {
-    const own = scores.filter(({ composition }) => composition.styles.length === count);
+    const own = scores.filter(({ composition }) => Math.max(1, composition.styles.length) === count);
     if (own.length === 0) continue;
     const { pictures, ...numbers } = summary(own);
     const shown = Object.entries(numbers).map(([name, value]) => `${name} ${value.toFixed(3)}`);
@@ -71,9 +73,6 @@ function print(id: string, half: Half, scores: readonly Score[]): void {
     );
   }
 }
-
-const onPairs = (scores: readonly Score[]): readonly Score[] =>
-  scores.filter(({ composition }) => composition.styles.length === 1);
 
 /** The best method of the validation half, of those whose pictures are all there. */
 function best(rows: readonly { readonly id: string; readonly validation: readonly Score[] }[]): string {

@@ -46,6 +46,10 @@ export function scoreOf(
   };
 }
 
+/** Those of a subject in one style, or of a subject alone. */
+export const onPairs = (scores: readonly Score[]): readonly Score[] =>
+  scores.filter(({ composition }) => composition.styles.length < 2);
+
 export const mean = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0) / numbers.length;
 
 /** What a method reached over a set of pictures. */

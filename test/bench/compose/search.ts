@@ -2,7 +2,8 @@
 // teacher (composition_evaluator.py --teacher; it knows the subjects of the lessons and none that is judged) says whether subject and style are
 // there, and a response surface (Box & Wilson 1951: linear and square terms, by ridge regression) says where to go; three times. Each level
 // of the UNet has a gain, a preference for the subject, and how that changes over the drawing; both experts have a share of the unguided
-// branch. Samples are kept one by one, so that a search that was interrupted goes on, and two processes can share it.
+// branch. Smaller spaces leave some of that out, down to the plain sum, to tell what the form gives from what the search gives.
+// Samples are kept one by one, so that a search that was interrupted goes on, and two processes can share it.
 import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -25,23 +26,72 @@ const out = join(folder, 'results/search');
 const levels = 4;
 const size = 3 * levels + 2;
 
-/** The middle and the spread of the first round: about the tuned sum. Per level log gain, preference, change; then both shares. */
+/** Per level log gain, preference, change; then both shares: the middle and the spread of the first round, about the tuned sum. */
 const start = {
-  middle: [
-    ...Array<number>(levels).fill(0.4),
-    ...Array<number>(levels).fill(0.5),
-    ...Array<number>(levels).fill(0),
-    0.6,
-    0.6,
-  ],
-  spread: [
-    ...Array<number>(levels).fill(0.25),
-    ...Array<number>(levels).fill(0.6),
-    ...Array<number>(levels).fill(0.5),
-    0.25,
-    0.25,
-  ],
+  middle: [...each(0.4), ...each(0.5), ...each(0), 0.6, 0.6],
+  spread: [...each(0.25), ...each(0.6), ...each(0.5), 0.25, 0.25],
 };
+function each(value: number): readonly number[] {
+  return Array<number>(levels).fill(value);
+}
+
+/** What a search may change, and which lessons it draws. */
+export interface SearchSpace {
+  readonly id: string;
+  readonly label: string;
+  /** Numbers of a whole point that one number of this space stands for; those that none names stay at the start. */
+  readonly axes: readonly (readonly number[])[];
+  readonly styles: readonly string[];
+}
+
+const alike = (kind: number): readonly number[] => Array.from({ length: levels }, (_, level) => kind * levels + level);
+const apart = (kind: number): readonly (readonly number[])[] => alike(kind).map((place) => [place]);
+const [gain, preference, change] = [0, 1, 2];
+const shares = [[size - 2], [size - 1]];
+const everything = [...apart(gain), ...apart(preference), ...apart(change), ...shares];
+
+/** The one that is bundled, and those that it is compared with. */
+export const spaces = {
+  full: {
+    id: 'full',
+    label: 'MoLE, block, timestep, found by finished pictures',
+    axes: everything,
+    styles: pairs.styles,
+  },
+  still: {
+    id: 'still',
+    label: 'MoLE, block, found by finished pictures',
+    axes: [...apart(gain), ...apart(preference), ...shares],
+    styles: pairs.styles,
+  },
+  network: {
+    id: 'network',
+    label: 'MoLE, network, timestep, found by finished pictures',
+    axes: [alike(gain), alike(preference), alike(change), ...shares],
+    styles: pairs.styles,
+  },
+  sum: {
+    id: 'sum',
+    label: 'sum, found by finished pictures',
+    axes: [alike(gain), alike(preference), ...shares],
+    styles: pairs.styles,
+  },
+  unmet: {
+    id: 'unmet',
+    label: `MoLE, block, timestep, found by finished pictures without ${pairs.unseenStyle}`,
+    axes: everything,
+    styles: pairs.styles.filter((style) => style !== pairs.unseenStyle),
+  },
+} satisfies Record<string, SearchSpace>;
+
+const isShare = (axis: readonly number[]): boolean => axis[0]! >= size - 2;
+/** The whole point of one in a space. */
+const whole = ({ axes }: SearchSpace, point: readonly number[]): readonly number[] =>
+  start.middle.map((usual, place) => {
+    const axis = axes.findIndex((places) => places.includes(place));
+    return axis < 0 ? usual : point[axis]!;
+  });
+
 /** Pictures of a round, and how far it may go from its middle, in spreads. */
 export const rounds = [
   { pictures: 1000, reach: 2.5, narrower: 1 },
@@ -60,10 +110,13 @@ function levelOf(group: string): number {
   return up === undefined ? 0 : levels - 2 - Number(up);
 }
 
-/** How long the pictures of the search took, and what it decided; undefined before it ended. */
-export function searchTraining(): Training | undefined {
-  const notes = join(out, 'found.json');
-  return existsSync(notes) ? (JSON.parse(readFileSync(notes, 'utf8')) as Training) : undefined;
+/** What a search ended at, and how long its pictures took. */
+interface Found extends Training {
+  readonly point: readonly number[];
+}
+export function foundBy({ id }: SearchSpace): Found | undefined {
+  const notes = join(out, id, 'found.json');
+  return existsSync(notes) ? (JSON.parse(readFileSync(notes, 'utf8')) as Found) : undefined;
 }
 
 export interface SearchedGate {
@@ -120,27 +173,41 @@ interface Sample {
   readonly seconds: number;
 }
 
-/** The point that the search ends at. Of several processes each draws its own part of what is missing, and waits for the others. */
-export async function search(bench: Bench, modelPath: string, lane = 0, lanes = 1): Promise<readonly number[]> {
-  let { middle, spread }: { middle: readonly number[]; spread: readonly number[] } = start;
+/** The whole point that the search ends at. Of several processes each draws its own part of what is missing, and waits for the others. */
+export async function search(
+  bench: Bench,
+  modelPath: string,
+  space: SearchSpace,
+  lane = 0,
+  lanes = 1,
+): Promise<readonly number[]> {
+  const before = foundBy(space);
+  if (before !== undefined) return before.point;
+  const at = (values: readonly number[]): readonly number[] => space.axes.map(([place]) => values[place!]!);
+  let [middle, spread] = [at(start.middle), at(start.spread)];
   let seconds = 0;
   for (const [round, { pictures, reach, narrower }] of rounds.entries()) {
     spread = spread.map((one) => one * narrower);
-    const samples = await draw(bench, modelPath, round, pictures, middle, spread, lane, lanes);
+    const samples = await draw(bench, modelPath, space, round, pictures, middle, spread, lane, lanes);
     seconds += samples.reduce((sum, sample) => sum + sample.seconds, 0);
-    const before = middle;
-    middle = surfaceTop(samples, middle, spread, reach);
+    const from = middle;
+    middle = surfaceTop(samples, middle, spread, reach).map((value, i) => within(space.axes[i]!, value));
     console.log(
-      `search, round ${round + 1}: mean ${mean(samples.map(({ score }) => score)).toFixed(3)}, from ${before.map((x) => x.toFixed(2)).join(' ')} to ${middle.map((x) => x.toFixed(2)).join(' ')}`,
+      `search ${space.id}, round ${round + 1}: mean ${mean(samples.map(({ score }) => score)).toFixed(3)}, from ${from.map((x) => x.toFixed(2)).join(' ')} to ${middle.map((x) => x.toFixed(2)).join(' ')}`,
     );
   }
-  writeFileSync(join(out, 'found.json'), JSON.stringify({ seconds, parameters: size, point: middle }));
-  return middle;
+  const found: Found = { seconds, parameters: middle.length, point: whole(space, middle) };
+  writeFileSync(join(out, space.id, 'found.json'), JSON.stringify(found));
+  return found.point;
 }
+
+const within = (axis: readonly number[], value: number): number =>
+  isShare(axis) ? Math.min(1.2, Math.max(0, value)) : value;
 
 async function draw(
   bench: Bench,
   modelPath: string,
+  space: SearchSpace,
   round: number,
   pictures: number,
   middle: readonly number[],
@@ -148,8 +215,8 @@ async function draw(
   lane: number,
   lanes: number,
 ): Promise<readonly Sample[]> {
-  mkdirSync(out, { recursive: true });
-  const file = join(out, `round-${round + 1}.jsonl`);
+  mkdirSync(join(out, space.id), { recursive: true });
+  const file = join(out, space.id, `round-${round + 1}.jsonl`);
   const read = (): Sample[] =>
     existsSync(file)
       ? readFileSync(file, 'utf8')
@@ -160,18 +227,15 @@ async function draw(
       : [];
   const known = new Set(read().map(({ place }) => place));
   const teacher = await Evaluator.open(join(folder, 'teacher.safetensors'));
-  const stacks = pairs.styles.map((style) => lessons([[style]], [...pairs.taught, ...pairs.lessons]));
+  const stacks = space.styles.map((style) => lessons([[style]], [...pairs.taught, ...pairs.lessons]));
   for (let place = lane; place < pictures; place += lanes) {
     if (known.has(place)) continue;
     const random = generator(1 + place + 10_000 * round);
     const pick = <T>(items: readonly T[]): T => items[Math.floor(random() * items.length)]!;
     const [subject, style] = pick(pick(stacks)).experts as [string, string];
     const normal = (): number => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
-    const point = middle.map((one, i) => {
-      const value = one + spread[i]! * normal();
-      return i < size - 2 ? value : Math.min(1.2, Math.max(0, value));
-    });
-    const { gate, strengths } = await gateAt(bench, point, [subject, style]);
+    const point = middle.map((one, i) => within(space.axes[i]!, one + spread[i]! * normal()));
+    const { gate, strengths } = await gateAt(bench, whole(space, point), [subject, style]);
     const experts = await Promise.all([subject, style].map((name) => bench.expert(name)));
     const started = performance.now();
     const scratch = mkdtempSync(join(out, 'drawing-'));
@@ -230,6 +294,7 @@ function surfaceTop(
     return { x: [1, ...z, ...z.map((one) => one * one - 1)], y: score - base };
   });
   const width = rows[0]!.x.length;
+  const size = middle.length;
   const stiffness = (i: number): number => (i === 0 ? 0 : i <= size ? 5 : 40);
   const sum = (of: (row: (typeof rows)[number]) => number): number => rows.reduce((total, row) => total + of(row), 0);
   const products = Float32Array.from({ length: width * width }, (_, k) => {
@@ -248,8 +313,5 @@ function surfaceTop(
     const far = Math.hypot(...z);
     if (far > reach) z = z.map((one) => (one * reach) / far);
   }
-  return z.map((one, i) => {
-    const value = middle[i]! + spread[i]! * one;
-    return i < size - 2 ? value : Math.min(1.2, Math.max(0, value));
-  });
+  return z.map((one, i) => middle[i]! + spread[i]! * one);
 }

@@ -4,17 +4,19 @@ import type { TrainGateRequest } from '../../../src-main/contract/training.ts';
 import { root } from '../programs.ts';
 import { Mixture } from '../../../src-main/engine/mixture.ts';
 import type { Composition } from './compositions.ts';
-import { bystanders, pairs } from './compositions.ts';
+import { pairs, promptFor, stackOf } from './compositions.ts';
 import { drawing } from './draw.ts';
 import { gateOf, trainingOf, lessons, singles, type KeptGate, type Stack } from './gates.ts';
 import { entriesAt, gated, plainMethods, tunedSum, type Bench, type Method, type Strengths } from './methods.ts';
-import { gateAt, search, searchTraining } from './search.ts';
+import { foundBy, gateAt, search, spaces, type SearchSpace } from './search.ts';
 
 export type Served = Method & {
   /** Compositions that the method is for; all unless given. */
   readonly serves?: (composition: Composition) => boolean;
   /** Of those in pairs.json; all that the half has unless given. */
   readonly seeds?: number;
+  /** What it is asked for instead of the whole composition. */
+  readonly asks?: (composition: Composition) => Composition;
 };
 
 /** What a form of MoLE is trained with, beside the defaults of train-gate. */
@@ -30,6 +32,8 @@ interface Form {
   readonly many?: boolean;
   /** A gate for each style, taught by its own lessons alone. */
   readonly perStyle?: boolean;
+  /** A gate for each pair, taught by drawings of its own two experts, each alone: the paper's use of its method. For fifteen pairs. */
+  readonly perPair?: boolean;
   /** Draws with the gate of another form. */
   readonly gate?: string;
   /** Experts in the stack that the prompt does not ask for, in the lessons and in the pictures. */
@@ -88,10 +92,19 @@ const trained: readonly Form[] = [
     wish: { ...composing, amplitude: 'convex', balance: 0.5 },
     alone: true,
   },
-  ...[1, 2, 4].map((unasked): Form => ({
-    id: `mole-of-${2 + unasked}`,
+  {
+    id: 'mole-own',
+    label: 'MoLE, block, convex, balance loss, a gate for each pair from its experts alone',
+    wish: { ...composing, amplitude: 'convex', balance: 0.5, steps: 160 },
+    alone: true,
+    perPair: true,
+  },
+  { id: 'mole-distil', label: 'MoLE, block, timestep, distil', wish: { ...time, loss: 'distil' } },
+  ...[1, 2, 3, 4].map((unasked): Form => ({
+    id: `mole-among-${2 + unasked}`,
     label: `MoLE, block, timestep, ${2 + unasked} experts, two asked for`,
-    wish: time,
+    wish: { ...time, steps: 500 },
+    many: true,
     unasked,
   })),
   { id: 'mole-many', label: 'MoLE, block, timestep, 14 subjects', wish: { ...time, steps: 500 }, many: true },
@@ -176,6 +189,9 @@ export const alsoJudged: readonly string[] = ['mole-many-1.25-1-0.5-1'];
 export const forms: readonly Form[] = [...trained, ...strengthened];
 
 const servesPairs = ({ styles, half }: Composition): boolean => styles.length === 1 || half === 'test';
+const servesValidationPairs = ({ styles, half }: Composition): boolean => styles.length === 1 && half === 'validation';
+const firstPairs = pairs.validation.pairs.slice(0, 15).map((names) => names.join('-'));
+const servesFirstPairs = ({ name }: Composition): boolean => firstPairs.includes(name);
 const sumAt = (point: Point, kind: Method['kind']): Served => ({
   ...tunedSum(`sum-${idOf(point)}`, `sum ${labelOf(point)}`, point, kind),
   serves: servesPairs,
@@ -202,7 +218,7 @@ export const grid: readonly Served[] = [
 ];
 
 /** The sums with experts that nobody asked for. */
-const crowded: readonly Served[] = [1, 2, 4].flatMap((unasked) =>
+const crowded: readonly Served[] = [1, 2, 3, 4].flatMap((unasked) =>
   (['sum', 'normalised'] as const).map((mode) => ({
     ...tunedSum(
       `${mode}-of-${2 + unasked}`,
@@ -214,25 +230,75 @@ const crowded: readonly Served[] = [1, 2, 4].flatMap((unasked) =>
         mode,
       },
     ),
-    serves: ({ half, styles }) => half === 'validation' && styles.length === 1,
+    serves: servesValidationPairs,
   })),
 );
 
 /** Gates for a subject and a style, found by finished pictures. */
-function searched(bench: Bench, modelPath: string): Served {
-  let point: Promise<readonly number[]> | undefined;
+function searched(bench: Bench, modelPath: string, space: SearchSpace, kind: Method['kind']): Served {
   return {
-    id: 'mole-searched',
-    label: 'MoLE, block, timestep, found by finished pictures',
-    kind: 'mole-asymmetric',
-    trained: searchTraining,
+    id: space === spaces.full ? 'mole-searched' : `searched-${space.id}`,
+    label: space.label,
+    kind,
+    trained: () => foundBy(space),
     async mixture(_, { subject, styles }) {
-      point ??= search(bench, modelPath);
-      const { gate, strengths } = await gateAt(bench, await point, [subject, ...styles]);
+      const { gate, strengths } = await gateAt(bench, await search(bench, modelPath, space), [subject, ...styles]);
       const experts = await Promise.all([subject, ...styles].map((name) => bench.expert(name)));
       return new Mixture(entriesAt(experts, strengths), { mode: 'mole', gate });
     },
+    ...(space === spaces.full ? {} : { serves: ({ styles }: Composition) => styles.length === 1 }),
   };
+}
+
+/**
+ * Experts that are muted or not asked for, without training again (the paper's Figures 6 and 8, in numbers): the stack holds the subject, the
+ * style and perhaps the next style, and the picture is judged for what its prompt asks for.
+ */
+function masking(bench: Bench, modelPath: string): readonly Served[] {
+  const subjectAlone = (composition: Composition): Composition => ({
+    ...composition,
+    styles: [],
+    prompt: promptFor(composition.subject, []),
+  });
+  const nextStyle = ([style]: readonly string[]): string =>
+    pairs.styles[(pairs.styles.indexOf(style!) + 1) % pairs.styles.length]!;
+  interface Masked {
+    readonly id: string;
+    readonly label: string;
+    readonly muted: readonly ('subject' | 'style' | 'third')[];
+    readonly third?: boolean;
+    readonly only?: boolean;
+    readonly sum?: boolean;
+  }
+  const masked = ({ id, label, muted, third, only, sum }: Masked): Served => ({
+    id: `masked-${id}`,
+    label,
+    kind: 'masked',
+    serves: servesValidationPairs,
+    ...(only === true ? { asks: subjectAlone } : {}),
+    async mixture(_, { name, subject }) {
+      const [, style] = pairs.validation.pairs.find((names) => names.join('-') === name)!;
+      const names = [subject, style!, ...(third === true ? [nextStyle([style!])] : [])];
+      const experts = await Promise.all(names.map((one) => bench.expert(one)));
+      const { gate, strengths } = await gateAt(bench, await search(bench, modelPath, spaces.full), names);
+      const places = ['subject', 'style', 'third'] as const;
+      const entries = entriesAt(experts, sum === true ? {} : strengths).map((entry, i) => ({
+        ...entry,
+        muted: muted.includes(places[i]!),
+      }));
+      return new Mixture(entries, sum === true ? { mode: 'sum' } : { mode: 'mole', gate });
+    },
+  });
+  return [
+    masked({ id: 'style', label: 'MoLE, style muted, subject asked for', muted: ['style'], only: true }),
+    masked({ id: 'none-style', label: 'MoLE, nobody muted, subject asked for', muted: [], only: true }),
+    masked({ id: 'sum', label: 'sum, nobody muted, subject asked for', muted: [], only: true, sum: true }),
+    masked({ id: 'sum-style', label: 'sum, style muted, subject asked for', muted: ['style'], only: true, sum: true }),
+    masked({ id: 'subject', label: 'MoLE, subject muted', muted: ['subject'] }),
+    masked({ id: 'third', label: 'MoLE, third expert muted', muted: ['third'], third: true }),
+    masked({ id: 'none-third', label: 'MoLE, third expert heard', muted: [], third: true }),
+    masked({ id: 'sum-third', label: 'sum, third expert heard', muted: [], third: true, sum: true }),
+  ];
 }
 
 export function methodsOf(bench: Bench, modelPath: string): readonly Served[] {
@@ -241,34 +307,46 @@ export function methodsOf(bench: Bench, modelPath: string): readonly Served[] {
     ...plainMethods.map((method) => (['sum', 'np'].includes(method.id) ? method : { ...method, seeds: 2 })),
     ...grid,
     ...crowded,
-    searched(bench, modelPath),
+    searched(bench, modelPath, spaces.full, 'mole-asymmetric'),
+    searched(bench, modelPath, spaces.still, 'searched'),
+    searched(bench, modelPath, spaces.network, 'searched'),
+    searched(bench, modelPath, spaces.sum, 'searched'),
+    searched(bench, modelPath, spaces.unmet, 'searched'),
+    ...masking(bench, modelPath),
     ...forms.map((form): Served => {
       const known = new Map<string, Promise<KeptGate>>();
       const styles = pairs.styles.filter((style) => form.withoutStyle !== true || style !== pairs.unseenStyle);
-      const gateFor = ({ styles: { length }, styles: [first] }: Composition): Promise<KeptGate> => {
-        const own = form.perStyle === true && length === 1 ? `-${first!}` : '';
-        const name = `${form.gate ?? form.id}${own}-${length + 1}`;
-        const all = stacksFor(length, own === '' ? styles : [first!], form.many === true).map(
-          ({ experts, images }) => ({
-            experts: [...experts, ...bystanders(experts[0]!, experts.slice(1), form.unasked ?? 0)],
-            images,
-          }),
-        );
+      const gateFor = ({ name: pair, subject, styles: own }: Composition): Promise<KeptGate> => {
+        const [first] = own;
+        const narrow =
+          form.perPair === true ? `-${pair}` : form.perStyle === true && own.length === 1 ? `-${first!}` : '';
+        const name = `${form.gate ?? form.id}${narrow}-${own.length + 1}`;
+        const taught =
+          form.perPair === true
+            ? [{ experts: [subject, ...own], images: [] }]
+            : stacksFor(own.length, narrow === '' ? styles : [first!], form.many === true);
+        const all = taught.map(({ experts: [one, ...others], images }) => ({
+          experts: stackOf(one!, others, form.unasked),
+          images,
+        }));
         const found =
           known.get(name) ?? gateOf(bench, modelPath, name, form.alone === true ? singles(all) : all, form.wish);
         known.set(name, found);
         return found;
       };
+      const example =
+        form.perPair === true ? `-${pairs.validation.pairs[0]!.join('-')}` : form.perStyle === true ? '-ink' : '';
       const method = gated(
         form.id,
         form.label,
         async (composition) => (await gateFor(composition)).gate,
-        () => trainingOf(`${form.gate ?? form.id}${form.perStyle === true ? '-ink' : ''}-2`),
+        () => trainingOf(`${form.gate ?? form.id}${example}-2`),
         form.strengths,
         form.unasked,
       );
       const { unguided = 1 } = form.strengths ?? {};
-      if (form.unasked !== undefined) return { ...method, kind: 'crowded' };
+      if (form.unasked !== undefined) return { ...method, kind: 'crowded', serves: servesValidationPairs };
+      if (form.perPair === true) return { ...method, serves: servesFirstPairs };
       return unguided === 1 ? method : { ...method, kind: 'mole-asymmetric' };
     }),
   ];
