@@ -157,11 +157,13 @@ export const strings = {
     unguidedOf: (name: string): string => `Unguided share of ${name}`,
     unguidedHint:
       'Below 1, guidance leads toward this expert as it leads toward the prompt: it comes out clearer. 0.5 suits a subject.',
-    unguidedUsual: '1',
+    unguidedUsual: (share: number): string => String(Number(share.toFixed(2))),
     gate: 'Gate',
     noGate: 'No gate file. Drop a .mole.safetensors file to use mode MoLE gates.',
     removeGate: 'Remove the gate',
     gateFor: (names: string): string => `Trained for ${names}`,
+    gateShares: (shares: readonly number[]): string =>
+      `Guidance leads toward them: ${shares.map((share) => share.toFixed(2)).join(' and ')} of their strength unguided, unless you set it.`,
     on: (name: string): string => `${name} speaks`,
     solo: (name: string): string => `Solo ${name}`,
     weight: 'Weight',

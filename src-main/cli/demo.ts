@@ -27,9 +27,6 @@ interface Sheet {
   readonly pictures: readonly PlannedPicture[];
 }
 
-/** Shares of the unguided branch that were found together with the gate (test/bench/compose/search.ts). */
-const [subjectShare, styleShare] = [{ unguided: 0.56 }, { unguided: 0.63 }] as const;
-
 /** Prompts and seeds of the first sheet, from models/recipe/prompts-32.json. */
 const plain: readonly PlannedPicture[] = [
   { prompt: 'a dog, noto style', seed: 100 },
@@ -77,14 +74,7 @@ function mixSheet(): Sheet {
       picture(`${style} LoRA`, { experts: [experts[1]] }),
       picture('both, plain sum', { experts: [...experts], mode: 'sum' }),
       picture('both, normalised', { experts: [...experts], mode: 'normalised' }),
-      picture('both, MoLE gates', {
-        experts: [
-          { ...experts[0], ...subjectShare },
-          { ...experts[1], ...styleShare },
-        ],
-        mode: 'mole',
-        gate,
-      }),
+      picture('both, MoLE gates', { experts: [...experts], mode: 'mole', gate }),
     ];
   };
   const pictures = [...row('fox', 'ink', 11), ...row('castle', 'dusk', 11)];

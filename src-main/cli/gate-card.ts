@@ -18,7 +18,16 @@ const sums: Readonly<Record<string, string>> = {
 };
 
 /** What an artist wants to know of a gate file, most important first. */
-export function gateFacts({ experts, gates, steps, loss, pictures, timestep, ...spec }: GateReport): readonly Fact[] {
+export function gateFacts({
+  experts,
+  gates,
+  steps,
+  loss,
+  pictures,
+  timestep,
+  unguided,
+  ...spec
+}: GateReport): readonly Fact[] {
   // A hash of zeros stands for any expert in a role.
   const row = (name: string, sha256: string): string =>
     `${name.replace(/\s+/g, ' ')}  (${/^0+$/.test(sha256) ? 'any LoRA in this place of the stack' : `sha256 ${sha256}`})`;
@@ -26,14 +35,16 @@ export function gateFacts({ experts, gates, steps, loss, pictures, timestep, ...
     const meaning = words[value];
     return meaning === undefined ? value : `${value}: ${meaning}`;
   };
-  const of = pictures === undefined ? '' : ` on ${pictures} ${pictures === 1 ? 'picture' : 'pictures'}`;
+  const of = pictures === undefined ? undefined : `on ${pictures} ${pictures === 1 ? 'picture' : 'pictures'}`;
+  const updates = steps === undefined ? undefined : `${steps} ${steps === 1 ? 'update' : 'updates'}`;
   return [
     ['experts', experts.map(({ name, sha256 }) => row(name, sha256)).join('\n')],
     ['granularity', explained(spec.granularity, shares)],
     ['form', `${explained(spec.form, sights)}${timestep ? '; knows the step of the drawing' : ''}`],
     ['amplitude', explained(spec.amplitude, sums)],
+    ['unguided', unguided?.map((share) => String(Number(share.toFixed(2)))).join(' and ')],
     ['gates', `${gates.unet} in the UNet, ${gates.textEncoder} in the text encoder`],
-    ['training', steps === undefined ? undefined : `${steps} ${steps === 1 ? 'update' : 'updates'}${of}`],
+    ['training', updates === undefined && of === undefined ? undefined : [updates, of].filter(Boolean).join(' ')],
     ['loss', loss === undefined ? undefined : `${loss.name === undefined ? '' : `${loss.name}, `}${loss.first.toPrecision(3)} -> ${loss.last.toPrecision(3)}`], // prettier-ignore
   ];
 }

@@ -25,7 +25,7 @@ export const expertSchema = z.strictObject({
   textWeight: z.number().optional(),
   blocks: blocks.optional(),
   /**
-   * Share of the strength that holds in the unguided (negative) branch; 1 where undefined. Below 1 guidance leads toward the expert as it
+   * Share of the strength that holds in the unguided (negative) branch; the gate's, or 1, where undefined. Below 1 guidance leads toward the expert as it
    * leads toward the prompt.
    */
   unguided: z.number().min(0).max(2).optional(),

@@ -78,6 +78,8 @@ export interface GateReport {
   readonly amplitude: string;
   /** Whether gates know the step of the drawing. */
   readonly timestep: boolean;
+  /** Shares of the unguided branch that it was found with, in the order of `experts`; undefined where it names none. */
+  readonly unguided?: readonly number[];
   /** Number of gates in each network. */
   readonly gates: { readonly unet: number; readonly textEncoder: number };
   /** Updates, and mean loss of the first and the last tenth of them; undefined where the file does not say. */

@@ -5,8 +5,8 @@ import type { FileReport, GateReport } from '../contract/files.ts';
 import { parseBoundedJson } from '../formats/bounded-json.ts';
 import { SafetensorsError } from '../formats/safetensors-header.ts';
 import type { SafetensorsHeader } from '../formats/safetensors.ts';
-import { GateError, type TrainedGate } from '../mole/trained-gate.ts';
-import { gateHead } from './gate-file.ts';
+import { GateError } from '../mole/trained-gate.ts';
+import { gateHead, type GateHead } from './gate-file.ts';
 
 const trainingSchema = z.object({ loss: z.string().max(40).optional(), pictures: z.number().int().min(0).optional() });
 const curveSchema = z.array(z.tuple([z.number(), z.number()])).min(1);
@@ -14,7 +14,7 @@ const curveSchema = z.array(z.tuple([z.number(), z.number()])).min(1);
 /** Describes the gate file with this `header`; what is wrong with it is among the problems. */
 export function describeGate(header: SafetensorsHeader): Pick<FileReport, 'kind' | 'summary' | 'gate' | 'problems'> {
   const { file, warnings } = header;
-  let head: Pick<TrainedGate, 'spec' | 'experts'>;
+  let head: GateHead;
   try {
     head = gateHead(header);
   } catch (error) {
@@ -25,6 +25,7 @@ export function describeGate(header: SafetensorsHeader): Pick<FileReport, 'kind'
   const gate: GateReport = {
     experts: head.experts,
     ...head.spec,
+    ...(head.unguided === undefined ? {} : { unguided: head.unguided }),
     gates: { unet: gatesIn(header, 'unet'), textEncoder: gatesIn(header, 'text_encoder') },
     ...trainingOf(header),
   };

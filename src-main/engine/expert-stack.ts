@@ -180,10 +180,7 @@ const byHash = (rows: readonly StackRow[]): readonly StackRow[] =>
     a.expert.sha256 < b.expert.sha256 ? -1 : a.expert.sha256 > b.expert.sha256 ? 1 : a.place - b.place,
   );
 
-function entryOf(
-  expert: Expert,
-  { weight, textWeight, blocks, unguided = 1, muted, solo }: ExpertSettings,
-): StackEntry {
+function entryOf(expert: Expert, { weight, textWeight, blocks, unguided, muted, solo }: ExpertSettings): StackEntry {
   const schedule: WeightSchedule = readable(expert, () =>
     typeof weight === 'number' ? constantWeight(weight) : parseWeightSchedule(weight),
   );
@@ -195,7 +192,7 @@ function entryOf(
     block: (row) => (rows === undefined ? 1 : blockWeightAt(rows, row)),
     muted,
     solo,
-    unguided,
+    ...(unguided === undefined ? {} : { unguided }),
   };
 }
 

@@ -34,6 +34,7 @@ const headSchema = z.object({
   form: z.enum(gateForms),
   amplitude: z.enum(amplitudes),
   timestep: z.boolean(),
+  unguided: z.array(z.number().min(0).max(2)).max(256).optional(),
 });
 
 /** A gate and what its file says of its training: hostile text. */
@@ -49,7 +50,7 @@ export interface GateFile {
 export async function readGateFile(path: string): Promise<GateFile> {
   const header = await readSafetensorsHeader(path);
   const { file, tensors, metadata } = header;
-  const { spec, experts } = gateHead(header);
+  const { spec, experts, unguided } = gateHead(header);
   const count = experts.length;
   const found: Partial<Record<ExpertNetwork, readonly GroupParameters[]>> = {};
   for (const network of networks) {
@@ -109,8 +110,11 @@ export async function readGateFile(path: string): Promise<GateFile> {
     }
     found[network] = parameters;
   }
-  return { gate: { spec, experts, networks: found }, metadata };
+  return { gate: { spec, experts, networks: found, ...(unguided === undefined ? {} : { unguided }) }, metadata };
 }
+
+/** A gate without its parameters. */
+export type GateHead = Omit<TrainedGate, 'networks'>;
 
 /** Whether a file says that it is a gate file, of whatever version. */
 export const isGateFile = ({ metadata }: SafetensorsHeader): boolean => metadata['format'] === format;
@@ -119,7 +123,7 @@ export const isGateFile = ({ metadata }: SafetensorsHeader): boolean => metadata
  * What a gate file says of itself, from its header alone. Throws SafetensorsError for another kind or version of file, GateError
  * for a damaged description.
  */
-export function gateHead(header: SafetensorsHeader): Pick<TrainedGate, 'spec' | 'experts'> {
+export function gateHead(header: SafetensorsHeader): GateHead {
   const { file, metadata } = header;
   if (!isGateFile(header)) {
     throw new SafetensorsError(
@@ -139,8 +143,13 @@ export function gateHead(header: SafetensorsHeader): Pick<TrainedGate, 'spec' | 
       `${file}: the description of the gate is damaged (${head.error.issues[0]!.path.join('.') || 'gate'}).`,
     );
   }
-  const { experts, ...spec } = head.data;
-  return { spec, experts };
+  const { experts, unguided, ...spec } = head.data;
+  if (unguided !== undefined && unguided.length !== experts.length) {
+    throw new GateError(
+      `${file}: the description of the gate has ${unguided.length} shares of the unguided branch for ${experts.length} experts. The file is damaged.`,
+    );
+  }
+  return { spec, experts, ...(unguided === undefined ? {} : { unguided }) };
 }
 
 function parseHead(file: string, text: string): unknown {
@@ -172,7 +181,11 @@ export function writeGateFile(
       if (gate.spec.amplitude === 'free') tensors[`${key}.log_gain`] = scalar(logGain);
     }
   }
-  const head = { experts: gate.experts.map(({ name, sha256 }) => ({ name, sha256 })), ...gate.spec };
+  const head = {
+    experts: gate.experts.map(({ name, sha256 }) => ({ name, sha256 })),
+    ...gate.spec,
+    ...(gate.unguided === undefined ? {} : { unguided: gate.unguided }),
+  };
   return writeSafetensors(path, tensors, { ...training, format, version, gate: JSON.stringify(head) }, { whenTaken });
 }
 

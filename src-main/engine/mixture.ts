@@ -29,7 +29,7 @@ export interface StackEntry {
   readonly muted: boolean;
   readonly solo: boolean;
   /**
-   * Share of the strength in the unconditional branch; 1 unless given. An expert that is silent there is guided toward like the prompt
+   * Share of the strength in the unconditional branch; the gate's, or 1, unless given. An expert that is silent there is guided toward like the prompt
    * (asymmetric guidance of CRAFT-LoRA, arXiv:2602.18936).
    */
   readonly unguided?: number;
@@ -210,7 +210,9 @@ export class Mixture {
     branch: Branch = 'conditional',
   ): Record<string, FloatTensor> {
     const asymmetric = branch === 'unconditional' && network === 'unet';
-    const shares = this.entries.map(({ unguided = 1 }) => (asymmetric ? unguided : 1));
+    const shares = this.entries.map(({ unguided }, i) =>
+      asymmetric ? (unguided ?? this.gate?.unguided?.[i] ?? 1) : 1,
+    );
     const count = atLeastOne(this.entries.length);
     const weights = new Float32Array(rows.names.length * count);
     const masks = new Float32Array(rows.names.length * count);

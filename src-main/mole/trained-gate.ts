@@ -35,6 +35,11 @@ export interface TrainedGate {
   /** The order of N in every parameter. */
   readonly experts: readonly ExpertIdentity[];
   readonly networks: Readonly<Partial<Record<ExpertNetwork, readonly GroupParameters[]>>>;
+  /**
+   * Share of each expert's strength in the unconditional branch that the gate was found with, 0..2, in the order of `experts`; 1 for all
+   * where undefined. It holds for an expert of the stack that names no share of its own.
+   */
+  readonly unguided?: readonly number[];
 }
 
 /** The spec as it holds in a network: text encoders have no timestep to read. */

@@ -21,7 +21,7 @@ export interface ExpertRow {
   readonly blocks: string | undefined;
   /** A weight that changes over the steps; the slider ends it. */
   readonly schedule: string | undefined;
-  /** Share of the weight in the unguided branch; 1 where undefined. */
+  /** Share of the weight in the unguided branch; that of the gate, or 1, where undefined. */
   readonly unguided: number | undefined;
   /** Whether its file was found missing. */
   readonly missing: boolean;
@@ -212,6 +212,14 @@ export class ExpertStack {
 
   remove(path: string): void {
     this.#rows = this.#rows.filter((row) => row.path !== path);
+  }
+
+  /** The share of the unguided branch that a row has while the artist sets none. */
+  usualShare({ name }: ExpertRow): number {
+    const { experts = [], unguided = [] } = this.#mode === 'mole' ? (this.#gate?.report ?? {}) : {};
+    const forRoles = experts.every(({ sha256 }) => /^0+$/.test(sha256));
+    const place = (forRoles ? this.#rows : experts).findIndex((other) => other.name === name);
+    return unguided[place] ?? 1;
   }
 
   removeGate(): void {

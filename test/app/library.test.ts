@@ -172,6 +172,14 @@ describe.skipIf(!hasChromium('The library') || !hasExperts)('the library', () =>
     await page.getByRole('button', { name: /^Castle at dusk/i }).click();
     await page.getByText(/^Trained for/).waitFor(patient);
     expect(await rows()).toEqual(['castle', 'dusk']);
+    // The gate brings its shares of the unguided branch; in a sum there are none.
+    await page.getByText(/Guidance leads toward them: 0\.56 and 0\.63/).waitFor();
+    await button('Report card of castle').click();
+    const share = field('Unguided share of castle');
+    expect(await share.getAttribute('placeholder')).toBe('0.56');
+    expect(await share.inputValue()).toBe('');
+    await page.getByRole('combobox', { name: 'How they are mixed' }).selectOption('sum');
+    expect(await share.getAttribute('placeholder')).toBe('1');
   });
 
   it.each(['light', 'dark'] as const)('has no serious fault of accessibility in %s colours', async (colorScheme) => {

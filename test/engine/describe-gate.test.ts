@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { gateFacts } from '../../src-main/cli/gate-card.ts';
 import { describeFile } from '../../src-main/engine/describe-file.ts';
-import { writeGateFile } from '../../src-main/engine/gate-file.ts';
+import { readGateFile, writeGateFile } from '../../src-main/engine/gate-file.ts';
 import { writeSafetensors } from '../../src-main/formats/safetensors-write.ts';
 import type { TrainedGate } from '../../src-main/mole/trained-gate.ts';
 import { floatTensor } from '../../src-main/tensor/tensor.ts';
@@ -35,6 +35,9 @@ const gate: TrainedGate = {
 };
 const curve = JSON.stringify(Array.from({ length: 20 }, (_, i) => [i + 1, 20 - i]));
 const training = { training: JSON.stringify({ loss: 'denoise', pictures: 3 }), curve };
+
+const headWith = (unguided: readonly number[]): string =>
+  JSON.stringify({ experts: gate.experts, ...gate.spec, unguided });
 
 describe('a gate file', () => {
   it('is described by its experts, its shape and its training, from the header alone', async () => {
@@ -67,6 +70,15 @@ describe('a gate file', () => {
     });
   });
 
+  it('says which shares of the unguided branch it was found with', async () => {
+    const shared = { ...gate, unguided: [0.5637, 1] };
+    const path = await writeGateFile(join(folder, 'shares.mole.safetensors'), shared, training);
+    expect((await readGateFile(path)).gate.unguided).toEqual([0.5637, 1]);
+    const { gate: report } = await describeFile(path);
+    expect(report!.unguided).toEqual([0.5637, 1]);
+    expect(Object.fromEntries(gateFacts(report!))['unguided']).toBe('0.56 and 1');
+  });
+
   it('that says nothing of its training, or nonsense, is described all the same', async () => {
     const sayings: readonly Readonly<Record<string, string>>[] = [
       {},
@@ -84,6 +96,8 @@ describe('a gate file', () => {
     [{ version: '2' }, /version 2.*Update the program/],
     [{ version: '1', gate: '{' }, /is no JSON/],
     [{ version: '1', gate: '{"experts":[]}' }, /damaged \(experts\)/],
+    [{ version: '1', gate: headWith([0.5]) }, /1 shares of the unguided branch for 2 experts/],
+    [{ version: '1', gate: headWith([0.5, 9]) }, /damaged \(unguided\.1\)/],
   ])('that is damaged or of another version is told with its problem: %o', async (metadata, problem) => {
     const tensors = { 'unet.x.weight': floatTensor([1], new Float32Array(1)) };
     const path = await writeSafetensors(join(folder, 'bad.safetensors'), tensors, { format: 'mole-gate', ...metadata });

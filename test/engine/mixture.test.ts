@@ -10,9 +10,16 @@ import { encodePrompts } from '../../src-main/engine/encode-prompt.ts';
 import { matchExperts, readGateFile, writeGateFile } from '../../src-main/engine/gate-file.ts';
 import { generateImage } from '../../src-main/engine/generate-image.ts';
 import { LoadedModel } from '../../src-main/engine/loaded-model.ts';
-import { Mixture, type MixtureMode, type MixtureOptions, type StackEntry } from '../../src-main/engine/mixture.ts';
+import {
+  Mixture,
+  type MixtureMode,
+  type MixtureOptions,
+  plainEntry,
+  type StackEntry,
+} from '../../src-main/engine/mixture.ts';
 import { decodePicture } from '../../src-main/formats/png.ts';
 import type { Expert } from '../../src-main/mole/expert.ts';
+import { expertInput } from '../../src-main/mole/expert-layers.ts';
 import type { GateSpec } from '../../src-main/mole/gate.ts';
 import { anyExpert, GateError, groupsOf, zeroParameters, type TrainedGate } from '../../src-main/mole/trained-gate.ts';
 import { textEncoderModules, type ExpertNetwork } from '../../src-main/networks/modules.ts';
@@ -183,6 +190,21 @@ describe('asymmetric guidance', () => {
         expect(await predicted(asymmetric, 'unconditional')).not.toEqual(await predicted(at(1), 'unconditional'));
       }
     }
+  });
+
+  it('takes its shares from the gate, where an expert has none of its own, and from nowhere in a sum', () => {
+    const pair = [experts[1]!, experts[2]!];
+    const gate = { ...gateOf(pair), unguided: [0.25, 0.5] };
+    const heard = (entries: readonly StackEntry[], mode: 'mole' | 'sum'): readonly number[] => {
+      const { data } = new Mixture(entries, { mode, gate }).weights('unet', model.unetRows, 0, 1, undefined, 'unconditional')[expertInput.weights]!; // prettier-ignore
+      return [...data.slice(0, 2)];
+    };
+    const bare = pair.map((expert) => plainEntry(expert));
+    expect(heard(bare, 'mole')).toEqual([0.25, 0.5]);
+    expect(heard([{ ...bare[0]!, unguided: 1 }, bare[1]!], 'mole')).toEqual([1, 0.5]);
+    expect(heard(bare, 'sum')).toEqual([1, 1]);
+    const full = new Mixture(bare, { mode: 'mole', gate }).weights('unet', model.unetRows, 0, 1);
+    expect([...full[expertInput.weights]!.data.slice(0, 2)]).toEqual([1, 1]);
   });
 
   it('of 1 is the picture that there was, and of less another one', async () => {

@@ -17,9 +17,9 @@ const device = { provider: 'cpu', threads: 1, fusedAttention: true } as const;
 const bench = new Bench(new LoadedModel(await openCheckpoint(modelPath), device));
 const point = await search(bench, modelPath, space, Number(lane), Number(lanes));
 if (output !== undefined) {
-  const { gate, strengths } = await gateAt(bench, point, [pairs.taught[0]!, pairs.styles[0]!]);
+  const gate = await gateAt(bench, point, [pairs.taught[0]!, pairs.styles[0]!]);
   const pictures = rounds.reduce((sum, round) => sum + round.pictures, 0);
-  const training = { training: JSON.stringify({ loss: 'finished pictures', pictures, ...strengths }) };
+  const training = { training: JSON.stringify({ loss: 'finished pictures', pictures }) };
   console.log(await writeGateFile(resolve(output), gate, training));
 }
 await bench.model.release();

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { generateRequestSchema } from '../../../src-main/contract/generation.ts';
 import { generateImage } from '../../../src-main/engine/generate-image.ts';
-import { Mixture } from '../../../src-main/engine/mixture.ts';
+import { Mixture, plainEntry } from '../../../src-main/engine/mixture.ts';
 import { timestepWidth, type GateSpec } from '../../../src-main/mole/gate.ts';
 import { anyExpert, groupsOf, zeroParameters, type TrainedGate } from '../../../src-main/mole/trained-gate.ts';
 import { solveSymmetric } from '../../../src-main/tensor/linear-algebra.ts';
@@ -18,7 +18,7 @@ import { folder, pairs, promptFor, type Composition } from './compositions.ts';
 import { drawing } from './draw.ts';
 import { Evaluator } from './evaluator.ts';
 import { lessons } from './gates.ts';
-import { entriesAt, type Bench, type Strengths, type Training } from './methods.ts';
+import { type Bench, type Training } from './methods.ts';
 import { generator, mean, scoreOf } from './score.ts';
 
 const out = join(folder, 'results/search');
@@ -119,20 +119,11 @@ export function foundBy({ id }: SearchSpace): Found | undefined {
   return existsSync(notes) ? (JSON.parse(readFileSync(notes, 'utf8')) as Found) : undefined;
 }
 
-export interface SearchedGate {
-  readonly gate: TrainedGate;
-  readonly strengths: Strengths;
-}
-
 /**
  * The gate of a point of the search, for a subject and its styles. `experts` are any of these roles. A second style speaks as the first
  * does, and halfway through the drawing neither takes anything from the others.
  */
-export async function gateAt(
-  bench: Bench,
-  point: readonly number[],
-  experts: readonly string[],
-): Promise<SearchedGate> {
+export async function gateAt(bench: Bench, point: readonly number[], experts: readonly string[]): Promise<TrainedGate> {
   const count = experts.length;
   const layers = await Promise.all(experts.map(async (name) => (await bench.expert(name)).layers.unet));
   const groups = groupsOf(bench.model.unetModules, layers, spec);
@@ -155,12 +146,10 @@ export async function gateAt(
   });
   const roles = experts.map((_, i) => (i === 0 ? 'a subject' : count === 2 ? 'a style' : `style ${i}`));
   return {
-    gate: {
-      spec,
-      experts: roles.map((name) => ({ name, sha256: anyExpert })),
-      networks: { unet: parameters },
-    },
-    strengths: { unguided: [point[size - 2]!, point[size - 1]!] },
+    spec,
+    experts: roles.map((name) => ({ name, sha256: anyExpert })),
+    networks: { unet: parameters },
+    unguided: roles.map((_, i) => point[i === 0 ? size - 2 : size - 1]!),
   };
 }
 
@@ -235,7 +224,7 @@ async function draw(
     const [subject, style] = pick(pick(stacks)).experts as [string, string];
     const normal = (): number => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
     const point = middle.map((one, i) => within(space.axes[i]!, one + spread[i]! * normal()));
-    const { gate, strengths } = await gateAt(bench, whole(space, point), [subject, style]);
+    const gate = await gateAt(bench, whole(space, point), [subject, style]);
     const experts = await Promise.all([subject, style].map((name) => bench.expert(name)));
     const started = performance.now();
     const scratch = mkdtempSync(join(out, 'drawing-'));
@@ -248,7 +237,10 @@ async function draw(
         ...drawing,
         output: { folder: scratch, metadata: false },
       });
-      const mixture = new Mixture(entriesAt(experts, strengths), { mode: 'mole', gate });
+      const mixture = new Mixture(
+        experts.map((expert) => plainEntry(expert)),
+        { mode: 'mole', gate },
+      );
       const drawn = await generateImage(
         request,
         bench.model,

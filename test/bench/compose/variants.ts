@@ -2,12 +2,12 @@
 import { join } from 'node:path';
 import type { TrainGateRequest } from '../../../src-main/contract/training.ts';
 import { root } from '../programs.ts';
-import { Mixture } from '../../../src-main/engine/mixture.ts';
+import { Mixture, plainEntry } from '../../../src-main/engine/mixture.ts';
 import type { Composition } from './compositions.ts';
 import { pairs, promptFor, stackOf } from './compositions.ts';
 import { drawing } from './draw.ts';
 import { gateOf, trainingOf, lessons, singles, type KeptGate, type Stack } from './gates.ts';
-import { entriesAt, gated, plainMethods, tunedSum, type Bench, type Method, type Strengths } from './methods.ts';
+import { gated, plainMethods, tunedSum, type Bench, type Method, type Strengths } from './methods.ts';
 import { foundBy, gateAt, search, spaces, type SearchSpace } from './search.ts';
 
 export type Served = Method & {
@@ -242,9 +242,12 @@ function searched(bench: Bench, modelPath: string, space: SearchSpace, kind: Met
     kind,
     trained: () => foundBy(space),
     async mixture(_, { subject, styles }) {
-      const { gate, strengths } = await gateAt(bench, await search(bench, modelPath, space), [subject, ...styles]);
+      const gate = await gateAt(bench, await search(bench, modelPath, space), [subject, ...styles]);
       const experts = await Promise.all([subject, ...styles].map((name) => bench.expert(name)));
-      return new Mixture(entriesAt(experts, strengths), { mode: 'mole', gate });
+      return new Mixture(
+        experts.map((expert) => plainEntry(expert)),
+        { mode: 'mole', gate },
+      );
     },
     ...(space === spaces.full ? {} : { serves: ({ styles }: Composition) => styles.length === 1 }),
   };
@@ -280,10 +283,10 @@ function masking(bench: Bench, modelPath: string): readonly Served[] {
       const [, style] = pairs.validation.pairs.find((names) => names.join('-') === name)!;
       const names = [subject, style!, ...(third === true ? [nextStyle([style!])] : [])];
       const experts = await Promise.all(names.map((one) => bench.expert(one)));
-      const { gate, strengths } = await gateAt(bench, await search(bench, modelPath, spaces.full), names);
+      const gate = await gateAt(bench, await search(bench, modelPath, spaces.full), names);
       const places = ['subject', 'style', 'third'] as const;
-      const entries = entriesAt(experts, sum === true ? {} : strengths).map((entry, i) => ({
-        ...entry,
+      const entries = experts.map((expert, i) => ({
+        ...plainEntry(expert),
         muted: muted.includes(places[i]!),
       }));
       return new Mixture(entries, sum === true ? { mode: 'sum' } : { mode: 'mole', gate });
