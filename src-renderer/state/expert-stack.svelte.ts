@@ -217,9 +217,16 @@ export class ExpertStack {
   /** The share of the unguided branch that a row has while the artist sets none. */
   usualShare({ name }: ExpertRow): number {
     const { experts = [], unguided = [] } = this.#mode === 'mole' ? (this.#gate?.report ?? {}) : {};
-    const forRoles = experts.every(({ sha256 }) => /^0+$/.test(sha256));
-    const place = (forRoles ? this.#rows : experts).findIndex((other) => other.name === name);
-    return unguided[place] ?? 1;
+    const order = this.roles === undefined ? experts : this.#rows;
+    return unguided[order.findIndex((other) => other.name === name)] ?? 1;
+  }
+
+  /** The roles of a gate for any experts in its order, while it mixes; undefined for a gate of certain files. */
+  get roles(): readonly string[] | undefined {
+    const experts = this.#mode === 'mole' ? (this.#gate?.report.experts ?? []) : [];
+    // A hash of zeros stands for any expert.
+    const isForRoles = experts.length > 0 && experts.every(({ sha256 }) => /^0+$/.test(sha256));
+    return isForRoles ? experts.map(({ name }) => name) : undefined;
   }
 
   removeGate(): void {

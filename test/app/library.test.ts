@@ -174,6 +174,13 @@ describe.skipIf(!hasChromium('The library') || !hasExperts)('the library', () =>
     expect(await rows()).toEqual(['castle', 'dusk']);
     // The gate brings its shares of the unguided branch; in a sum there are none.
     await page.getByText(/Guidance leads toward them: 0\.56 and 0\.63/).waitFor();
+    const castle = page.getByRole('article', { name: 'castle', exact: true });
+    await castle.getByText('The gate hears it as a subject.').waitFor();
+    await castle.getByRole('button', { name: /^Move castle/ }).press('Alt+ArrowDown');
+    await castle.getByText('The gate hears it as a style.').waitFor();
+    await castle.getByRole('button', { name: /^Move castle/ }).press('Alt+ArrowUp');
+    await button('Remove dusk').click();
+    await page.getByText('Still needs a style').waitFor();
     await button('Report card of castle').click();
     const share = field('Unguided share of castle');
     expect(await share.getAttribute('placeholder')).toBe('0.56');
