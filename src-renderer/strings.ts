@@ -162,14 +162,11 @@ export const strings = {
     noGate: 'No gate file. Drop a .mole.safetensors file to use mode MoLE gates.',
     removeGate: 'Remove the gate',
     gateFor: (names: string): string => `Trained for ${names}`,
-    role: (role: string | undefined): string =>
-      role === undefined
-        ? 'The gate has no role for it: take it out, or mix another way.'
-        : `The gate hears it as ${role}.`,
+    role: (role: string | undefined): string => (role === undefined ? 'no role in the gate' : `heard as ${role}`),
     rolesLeft: (roles: readonly string[]): string =>
       `Still needs ${roles.join(', ')}: the order of the stack gives the roles.`,
     gateShares: (shares: readonly number[]): string =>
-      `Guidance leads toward them: ${shares.map((share) => share.toFixed(2)).join(' and ')} of their strength unguided, unless you set it.`,
+      `Unguided share: ${shares.map((share) => share.toFixed(2)).join(' and ')}`,
     on: (name: string): string => `${name} speaks`,
     solo: (name: string): string => `Solo ${name}`,
     weight: 'Weight',

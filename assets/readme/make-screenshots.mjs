@@ -30,7 +30,7 @@ const link = await new Promise((found, failed) => {
 });
 const browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] });
 const page = await browser.newPage({
-  viewport: { width: 1440, height: 900 },
+  viewport: { width: 1440, height: 960 },
   colorScheme: 'dark',
   reducedMotion: 'reduce',
 });
@@ -71,7 +71,7 @@ try {
   await tour.getByText(/^2 of/).waitFor();
   await tour.getByRole('button', { name: 'Leave the tour' }).click();
   await setField('Guidance (CFG)', 4);
-  await draw('a fox, ink style', 8);
+  await draw('a fox, ink style', 6);
   await page.getByRole('button', { name: 'Dismiss' }).click();
   await take('draw');
 
