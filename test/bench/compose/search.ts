@@ -22,6 +22,8 @@ import { type Bench, type Training } from './methods.ts';
 import { generator, mean, scoreOf } from './score.ts';
 
 const out = join(folder, 'results/search');
+/** What searches ended at; remove a file to search again. */
+const found = join(folder, 'found');
 
 const levels = 4;
 const size = 3 * levels + 2;
@@ -115,7 +117,7 @@ interface Found extends Training {
   readonly point: readonly number[];
 }
 export function foundBy({ id }: SearchSpace): Found | undefined {
-  const notes = join(out, id, 'found.json');
+  const notes = join(found, `${id}.json`);
   return existsSync(notes) ? (JSON.parse(readFileSync(notes, 'utf8')) as Found) : undefined;
 }
 
@@ -185,9 +187,10 @@ export async function search(
       `search ${space.id}, round ${round + 1}: mean ${mean(samples.map(({ score }) => score)).toFixed(3)}, from ${from.map((x) => x.toFixed(2)).join(' ')} to ${middle.map((x) => x.toFixed(2)).join(' ')}`,
     );
   }
-  const found: Found = { seconds, parameters: middle.length, point: whole(space, middle) };
-  writeFileSync(join(out, space.id, 'found.json'), JSON.stringify(found));
-  return found.point;
+  const end: Found = { seconds, parameters: middle.length, point: whole(space, middle) };
+  mkdirSync(found, { recursive: true });
+  writeFileSync(join(found, `${space.id}.json`), `${JSON.stringify(end)}\n`);
+  return end.point;
 }
 
 const within = (axis: readonly number[], value: number): number =>
