@@ -65,6 +65,10 @@ export function stackOf(subject: string, styles: readonly string[], unasked = 0)
   return [...asked, ...further].sort((a, b) => (rank(a) < rank(b) ? -1 : 1));
 }
 
+/** A subject in one style, of the half that chooses. */
+export const isValidationPair = ({ styles, half }: Composition): boolean =>
+  styles.length === 1 && half === 'validation';
+
 /** All compositions of both halves, pairs before triples. */
 export function compositions(): readonly Composition[] {
   return (['validation', 'test'] as const).flatMap((half) =>

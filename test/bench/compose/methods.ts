@@ -28,6 +28,16 @@ export interface Method {
   readonly trained?: () => Training | undefined;
 }
 
+/** A method and what it is asked for. */
+export type Served = Method & {
+  /** Compositions that the method is for; all unless given. */
+  readonly serves?: (composition: Composition) => boolean;
+  /** Of those in pairs.json; all that the half has unless given. */
+  readonly seeds?: number;
+  /** What it is asked for instead of the whole composition. */
+  readonly asks?: (composition: Composition) => Composition;
+};
+
 /** A bundled expert, or one of the benchmark alone, which lies beside it. */
 export function expertFile(name: string): string {
   const bundled = join(root, 'assets/experts', `${name}.safetensors`);

@@ -16,11 +16,11 @@ import { compositions, pairs, type Half } from './compositions.ts';
 import { draw } from './draw.ts';
 import { Evaluator } from './evaluator.ts';
 import { judgeAll } from './judge.ts';
-import { Bench } from './methods.ts';
+import { Bench, type Served } from './methods.ts';
 import { writeReport } from './report.ts';
 import type { Row } from './rows.ts';
 import { mean, onPairs, summary, type Score } from './score.ts';
-import { alsoJudged, methodsOf, type Served } from './variants.ts';
+import { alsoJudged, methodsOf } from './variants.ts';
 
 const { values } = parseArgs({
   options: {
@@ -112,7 +112,8 @@ if (values.only !== undefined) {
   for (const { method, scores } of first) {
     const { id, label, kind } = method;
     // What was not chosen has no business on the test half, and "no LoRA" nothing to show there.
-    const shown = kind === 'training-free' || [...named, ...alsoJudged, 'subject', 'style'].includes(id);
+    const shown =
+      kind === 'training-free' || kind === 'searched' || [...named, ...alsoJudged, 'subject', 'style'].includes(id);
     const test = shown ? await judged(method, 'test') : [];
     const training = method.trained?.();
     rows.push({ id, label, kind, ...(training === undefined ? {} : { training }), scores: { ...scores, test } });

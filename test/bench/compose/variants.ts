@@ -4,20 +4,12 @@ import type { TrainGateRequest } from '../../../src-main/contract/training.ts';
 import { root } from '../programs.ts';
 import { Mixture, plainEntry } from '../../../src-main/engine/mixture.ts';
 import type { Composition } from './compositions.ts';
-import { pairs, promptFor, stackOf } from './compositions.ts';
+import { isValidationPair, pairs, stackOf } from './compositions.ts';
 import { drawing } from './draw.ts';
 import { gateOf, trainingOf, lessons, singles, type KeptGate, type Stack } from './gates.ts';
-import { gated, plainMethods, tunedSum, type Bench, type Method, type Strengths } from './methods.ts';
+import { gated, plainMethods, tunedSum, type Bench, type Method, type Served, type Strengths } from './methods.ts';
+import { masking } from './masking.ts';
 import { foundBy, gateAt, search, spaces, type SearchSpace } from './search.ts';
-
-export type Served = Method & {
-  /** Compositions that the method is for; all unless given. */
-  readonly serves?: (composition: Composition) => boolean;
-  /** Of those in pairs.json; all that the half has unless given. */
-  readonly seeds?: number;
-  /** What it is asked for instead of the whole composition. */
-  readonly asks?: (composition: Composition) => Composition;
-};
 
 /** What a form of MoLE is trained with, beside the defaults of train-gate. */
 interface Form {
@@ -189,7 +181,10 @@ export const alsoJudged: readonly string[] = ['mole-many-1.25-1-0.5-1'];
 export const forms: readonly Form[] = [...trained, ...strengthened];
 
 const servesPairs = ({ styles, half }: Composition): boolean => styles.length === 1 || half === 'test';
-const servesValidationPairs = ({ styles, half }: Composition): boolean => styles.length === 1 && half === 'validation';
+const isPair = ({ styles }: Composition): boolean => styles.length === 1;
+/** On the test half only the style that was in no lesson. */
+const showsTransfer = ({ styles, half }: Composition): boolean =>
+  styles.length === 1 && (half === 'validation' || styles.includes(pairs.unseenStyle));
 const firstPairs = pairs.validation.pairs.slice(0, 15).map((names) => names.join('-'));
 const servesFirstPairs = ({ name }: Composition): boolean => firstPairs.includes(name);
 const sumAt = (point: Point, kind: Method['kind']): Served => ({
@@ -230,7 +225,7 @@ const crowded: readonly Served[] = [1, 2, 3, 4].flatMap((unasked) =>
         mode,
       },
     ),
-    serves: servesValidationPairs,
+    serves: isValidationPair,
   })),
 );
 
@@ -249,59 +244,8 @@ function searched(bench: Bench, modelPath: string, space: SearchSpace, kind: Met
         { mode: 'mole', gate },
       );
     },
-    ...(space === spaces.full ? {} : { serves: ({ styles }: Composition) => styles.length === 1 }),
+    ...(space === spaces.full ? {} : { serves: space === spaces.unmet ? showsTransfer : isPair }),
   };
-}
-
-/**
- * Experts that are muted or not asked for, without training again (the paper's Figures 6 and 8, in numbers): the stack holds the subject, the
- * style and perhaps the next style, and the picture is judged for what its prompt asks for.
- */
-function masking(bench: Bench, modelPath: string): readonly Served[] {
-  const subjectAlone = (composition: Composition): Composition => ({
-    ...composition,
-    styles: [],
-    prompt: promptFor(composition.subject, []),
-  });
-  const nextStyle = ([style]: readonly string[]): string =>
-    pairs.styles[(pairs.styles.indexOf(style!) + 1) % pairs.styles.length]!;
-  interface Masked {
-    readonly id: string;
-    readonly label: string;
-    readonly muted: readonly ('subject' | 'style' | 'third')[];
-    readonly third?: boolean;
-    readonly only?: boolean;
-    readonly sum?: boolean;
-  }
-  const masked = ({ id, label, muted, third, only, sum }: Masked): Served => ({
-    id: `masked-${id}`,
-    label,
-    kind: 'masked',
-    serves: servesValidationPairs,
-    ...(only === true ? { asks: subjectAlone } : {}),
-    async mixture(_, { name, subject }) {
-      const [, style] = pairs.validation.pairs.find((names) => names.join('-') === name)!;
-      const names = [subject, style!, ...(third === true ? [nextStyle([style!])] : [])];
-      const experts = await Promise.all(names.map((one) => bench.expert(one)));
-      const gate = await gateAt(bench, await search(bench, modelPath, spaces.full), names);
-      const places = ['subject', 'style', 'third'] as const;
-      const entries = experts.map((expert, i) => ({
-        ...plainEntry(expert),
-        muted: muted.includes(places[i]!),
-      }));
-      return new Mixture(entries, sum === true ? { mode: 'sum' } : { mode: 'mole', gate });
-    },
-  });
-  return [
-    masked({ id: 'style', label: 'MoLE, style muted, subject asked for', muted: ['style'], only: true }),
-    masked({ id: 'none-style', label: 'MoLE, nobody muted, subject asked for', muted: [], only: true }),
-    masked({ id: 'sum', label: 'sum, nobody muted, subject asked for', muted: [], only: true, sum: true }),
-    masked({ id: 'sum-style', label: 'sum, style muted, subject asked for', muted: ['style'], only: true, sum: true }),
-    masked({ id: 'subject', label: 'MoLE, subject muted', muted: ['subject'] }),
-    masked({ id: 'third', label: 'MoLE, third expert muted', muted: ['third'], third: true }),
-    masked({ id: 'none-third', label: 'MoLE, third expert heard', muted: [], third: true }),
-    masked({ id: 'sum-third', label: 'sum, third expert heard', muted: [], third: true, sum: true }),
-  ];
 }
 
 export function methodsOf(bench: Bench, modelPath: string): readonly Served[] {
@@ -348,7 +292,7 @@ export function methodsOf(bench: Bench, modelPath: string): readonly Served[] {
         form.unasked,
       );
       const { unguided = 1 } = form.strengths ?? {};
-      if (form.unasked !== undefined) return { ...method, kind: 'crowded', serves: servesValidationPairs };
+      if (form.unasked !== undefined) return { ...method, kind: 'crowded', serves: isValidationPair };
       if (form.perPair === true) return { ...method, serves: servesFirstPairs };
       return unguided === 1 ? method : { ...method, kind: 'mole-asymmetric' };
     }),
