@@ -2,7 +2,7 @@
 // the graph, and the gate file.
 import { FailureError } from '../contract/failure.ts';
 import { foldPaperGate, unfoldPaperGradient, type Layers } from '../mole/expert-feeds.ts';
-import { rankOf, type Expert } from '../mole/expert.ts';
+import { atRankOf, rankOf, type Expert, type LowRank } from '../mole/expert.ts';
 import { gateInput, type GateSpec } from '../mole/gate.ts';
 import type { GateGroup } from '../mole/groups.ts';
 import { groupsOf, specIn, zeroParameters, type GroupParameters, type TrainedGate } from '../mole/trained-gate.ts';
@@ -45,9 +45,9 @@ export class GateLearner {
   readonly #listens: boolean;
 
   /**
-   * `others` are further stacks that one gate learns from, in the roles of `experts` and of the same ranks; `images` say which they teach.
-   * Gates that do not listen leave what they make of the experts' outputs at zero. Throws a FailureError 'bad-request' when the
-   * shapes of the stacks differ.
+   * `others` are further stacks that one gate learns from, in the roles of `experts`; `images` say which they teach.
+   * Gates that do not listen leave what they make of the experts' outputs at zero. Throws a FailureError 'bad-request' when a
+   * stack has another number of experts.
    */
   constructor(
     model: LoadedModel,
@@ -65,9 +65,8 @@ export class GateLearner {
     } = {},
   ) {
     this.#model = model;
-    this.#experts = experts;
-    this.#stacks = [experts, ...others];
-    for (const other of others) checkAlike(experts, other);
+    this.#stacks = alike([experts, ...others]);
+    this.#experts = this.#stacks[0]!;
     this.#spec = spec;
     this.#textGates = textGates;
     this.#listens = listens;
@@ -256,25 +255,47 @@ export class GateLearner {
   }
 }
 
-/** Throws a FailureError unless both stacks have the same number of experts and, layer by layer, the same rank of each. */
-function checkAlike(experts: readonly GateExpert[], others: readonly GateExpert[]): void {
-  const shapes = (stack: readonly GateExpert[]): string =>
-    stack
-      .map(({ expert: { layers } }) =>
-        (['unet', 'text_encoder'] as const)
-          .flatMap((network) => [...layers[network]].map(([name, layer]) => `${name}:${rankOf(layer)}`))
-          .sort()
-          .join(' '),
-      )
-      .join('\n');
-  if (shapes(experts) === shapes(others)) return;
-  const names = (stack: readonly GateExpert[]): string => stack.map(({ expert }) => expert.name).join(', ');
-  throw new FailureError({
-    kind: 'bad-request',
-    message:
-      `Stacks that share a gate must target the same layers with the same ranks; ${names(experts)} and ${names(others)} do not. ` +
-      'Train their LoRAs with one rank per role.',
-  });
+/**
+ * The same stacks with experts of one shape per role, as one graph needs them: where a LoRA of another stack has a larger rank or a layer
+ * more, zeros take the place of what is missing. Throws a FailureError unless all stacks have as many experts.
+ */
+function alike(stacks: readonly (readonly GateExpert[])[]): readonly (readonly GateExpert[])[] {
+  const [first] = stacks;
+  const odd = stacks.find(({ length }) => length !== first!.length);
+  if (odd !== undefined) {
+    const names = (stack: readonly GateExpert[]): string => stack.map(({ expert }) => expert.name).join(', ');
+    throw new FailureError({
+      kind: 'bad-request',
+      message: `Stacks that share a gate need one expert for each role; ${names(first!)} are ${first!.length}, ${names(odd)} are ${odd.length}.`,
+    });
+  }
+  const fullest = first!.map((_, role) => ({
+    unet: fullestLayers(stacks.map((stack) => stack[role]!.expert.layers.unet)),
+    text_encoder: fullestLayers(stacks.map((stack) => stack[role]!.expert.layers.text_encoder)),
+  }));
+  return stacks.map((stack) =>
+    stack.map((one, role) => {
+      const filled = (network: ExpertNetwork): ReadonlyMap<string, LowRank> =>
+        new Map(
+          [...fullest[role]![network]].map(([name, like]) => [
+            name,
+            atRankOf(like, one.expert.layers[network].get(name)),
+          ]),
+        );
+      const layers = { unet: filled('unet'), text_encoder: filled('text_encoder') };
+      return { ...one, expert: { ...one.expert, layers } };
+    }),
+  );
+}
+
+/** Each layer that any of these experts targets, from the one where its rank is largest. */
+function fullestLayers(experts: readonly ReadonlyMap<string, LowRank>[]): ReadonlyMap<string, LowRank> {
+  const found = new Map<string, LowRank>();
+  for (const [name, layer] of experts.flatMap((layers) => [...layers])) {
+    const known = found.get(name);
+    if (known === undefined || rankOf(known) < rankOf(layer)) found.set(name, layer);
+  }
+  return found;
 }
 
 /** The end of every name that the paper's form is fed under. */

@@ -1,7 +1,7 @@
 // An expert: one trained LoRA as low-rank factors per layer, whatever file it came from. Hu et al. 2021
 // (https://arxiv.org/abs/2106.09685): W' = W + up down, here with every scale of the file (alpha / rank) inside `up`.
 import type { ExpertNetwork, NetworkModule } from '../networks/modules.ts';
-import type { FloatTensor } from '../tensor/tensor.ts';
+import { floatTensor, type FloatTensor } from '../tensor/tensor.ts';
 
 /** delta W of one layer as a product of rank r: delta = up down. */
 export interface LowRank {
@@ -28,4 +28,20 @@ export interface Expert {
 /** r of a layer. */
 export function rankOf({ down }: LowRank): number {
   return down.shape[0]!;
+}
+
+/** `layer` at the rank of `like`, a factorisation of the same layer with no smaller rank: zeros add nothing. Undefined is nothing at all. */
+export function atRankOf(like: LowRank, layer: LowRank | undefined): LowRank {
+  const rank = rankOf(like);
+  const own = layer === undefined ? 0 : rankOf(layer);
+  if (layer !== undefined && own === rank) return layer;
+  const down = floatTensor(like.down.shape);
+  const up = floatTensor(like.up.shape);
+  if (layer !== undefined) {
+    down.data.set(layer.down.data);
+    for (let row = 0; row < up.shape[0]!; row++) {
+      up.data.set(layer.up.data.subarray(row * own, (row + 1) * own), row * rank);
+    }
+  }
+  return { module: like.module, down, up, residualEnergy: layer?.residualEnergy ?? 0 };
 }

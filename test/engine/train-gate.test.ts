@@ -14,8 +14,11 @@ import { LoadedModel } from '../../src-main/engine/loaded-model.ts';
 import { Mixture } from '../../src-main/engine/mixture.ts';
 import { trainGate, type FurtherStack } from '../../src-main/engine/train-gate.ts';
 import { stateFile } from '../../src-main/engine/training-run.ts';
+import type { LowRank } from '../../src-main/mole/expert.ts';
 import { anyExpert } from '../../src-main/mole/trained-gate.ts';
 import { textEncoderModules } from '../../src-main/networks/modules.ts';
+import { TorchGenerator } from '../../src-main/tensor/random.ts';
+import { floatTensor } from '../../src-main/tensor/tensor.ts';
 import { drawExpert } from '../support/draw-expert.ts';
 
 const bundled = resolve(import.meta.dirname, '../../models/atelier-mini');
@@ -174,8 +177,55 @@ describe('a gate over several stacks', () => {
     await expect(trained({ listens: false })).rejects.toThrow(/nothing to learn from/);
   });
 
-  it('refuses stacks of other ranks', async () => {
-    await expect(trained({}, { further: [otherStack(3)] })).rejects.toThrow(/same layers with the same ranks/);
+  it('takes LoRAs of other ranks and layers: what they lack counts as zero', { timeout: 120_000 }, async () => {
+    const wish = { steps: 6, balance: 0, batch: 2, timestep: true, roles: ['a subject', 'a style'] };
+    const other = otherStack(2);
+    const layersOf = (layer: (one: LowRank, place: number) => LowRank | undefined): FurtherStack => ({
+      ...other,
+      experts: other.experts.map((one) => {
+        const changed = (layers: ReadonlyMap<string, LowRank>): ReadonlyMap<string, LowRank> =>
+          new Map(
+            [...layers].flatMap(([name, old], place) => {
+              const now = layer(old, place);
+              return now === undefined ? [] : [[name, now] as const];
+            }),
+          );
+        const { unet, text_encoder: text } = one.expert.layers;
+        return { ...one, expert: { ...one.expert, layers: { unet: changed(unet), text_encoder: changed(text) } } };
+      }),
+    });
+    const losses = async (output: string, stack: FurtherStack): Promise<readonly number[]> =>
+      (await trained({ ...wish, output: join(folder, output) }, { further: [stack] })).losses;
+    /** A third component that says nothing. */
+    const wider = (one: LowRank): LowRank => {
+      const [own, ...shape] = one.down.shape as [number, ...number[]];
+      const down = new TorchGenerator(9).randn([own + 1, ...shape]);
+      down.data.set(one.down.data);
+      const up = floatTensor([one.up.shape[0]!, own + 1]);
+      up.data.forEach((_, i) => {
+        const [row, column] = [Math.floor(i / (own + 1)), i % (own + 1)];
+        up.data[i] = column === own ? 0 : one.up.data[row * own + column]!;
+      });
+      return { ...one, down, up };
+    };
+    const silent = (one: LowRank, place: number): LowRank =>
+      place % 3 === 0 ? { ...one, up: floatTensor(one.up.shape) } : one;
+    const plain = await losses('plain.mole.safetensors', other);
+    const wide = await losses('wide.mole.safetensors', layersOf(wider));
+    expect(wide).toEqual(plain.map((loss) => expect.closeTo(loss, 4) as number));
+    const quiet = await losses('quiet.mole.safetensors', layersOf(silent));
+    const fewer = await losses(
+      'fewer.mole.safetensors',
+      layersOf((one, place) => (place % 3 === 0 ? undefined : one)),
+    );
+    expect(fewer).toEqual(quiet.map((loss) => expect.closeTo(loss, 4) as number));
+    expect(quiet).not.toEqual(plain.map((loss) => expect.closeTo(loss, 4) as number));
+  });
+
+  it('refuses a stack of another size', async () => {
+    const { experts: two, images } = otherStack(2);
+    const further = [{ experts: [...two, two[0]!], images }];
+    await expect(trained({}, { further })).rejects.toThrow(/one expert for each role; .* are 2, .* are 3/);
   });
 
   it("is trained in the paper's form too", { timeout: 60_000 }, async () => {
