@@ -114,10 +114,22 @@ export function ablations(rows: readonly Row[]): readonly Ablation[] {
 The paper's order of granularities (its Table 9): b and l alike and best, then m and n. With 130 pictures of 65 pairs, differences below about
 0.05 are noise. Experts that are not asked for: a style, a subject, a style, a subject; gates were taught with such stacks too. The order
 of a stack is random, so that no place says who is asked for. Masking needs no training: the gate is the one that won, and the third expert is
-the next style.`,
+the next style. ${onPairsOf('mole-own', ['sum', 'mole-block-time', 'mole-searched'], byId)}`,
     },
     { title: 'Transfer', text: transfer(byId) },
   ];
+}
+
+/** What other methods reach on the pairs of one that drew few. */
+function onPairsOf(few: string, others: readonly string[], byId: ReadonlyMap<string, Row>): string {
+  const drawn = new Set(byId.get(few)?.scores.validation.map(({ composition: { name }, seed }) => `${name} ${seed}`));
+  if (drawn.size === 0) return '';
+  const told = others.flatMap((id) => {
+    const row = byId.get(id);
+    const same = row?.scores.validation.filter(({ composition: { name }, seed }) => drawn.has(`${name} ${seed}`)) ?? [];
+    return same.length === 0 ? [] : [`${row!.label} ${mean(same.map(({ harmonic }) => harmonic)).toFixed(3)}`];
+  });
+  return `On the 15 pairs that have gates of their own: ${told.join('; ')}.`;
 }
 
 /** Gates on the style that their lessons left out, beside the same gates with it and the sums. */

@@ -22,7 +22,16 @@ export interface Method {
   readonly label: string;
   /** Groups rows of the report. */
   readonly kind:
-    'alone' | 'training-free' | 'tuned' | 'asymmetric' | 'crowded' | 'masked' | 'searched' | 'mole' | 'mole-asymmetric';
+    | 'alone'
+    | 'training-free'
+    | 'tuned'
+    | 'asymmetric'
+    | 'crowded'
+    | 'masked'
+    | 'transfer'
+    | 'searched'
+    | 'mole'
+    | 'mole-asymmetric';
   readonly mixture: (bench: Bench, composition: Composition) => Promise<Mixture>;
   /** Of a gate that was trained: for how long, and how large it is. */
   readonly trained?: () => Training | undefined;

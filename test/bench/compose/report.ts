@@ -150,7 +150,7 @@ export async function writeReport({
   const mole = rows.find(({ id }) => id === chosenMole);
   const namedRows = rows.filter(({ id }) => named.includes(id));
   const isTuned = ({ kind }: Row): boolean => kind === 'tuned' || kind === 'asymmetric';
-  const isAblation = ({ kind }: Row): boolean => kind === 'crowded' || kind === 'masked';
+  const isAblation = ({ kind }: Row): boolean => ['crowded', 'masked', 'transfer'].includes(kind);
   const judged = rows.filter(
     (row) => !isAblation(row) && (!isTuned(row) || named.includes(row.id) || row.scores.test.length > 0),
   );

@@ -113,7 +113,8 @@ if (values.only !== undefined) {
     const { id, label, kind } = method;
     // What was not chosen has no business on the test half, and "no LoRA" nothing to show there.
     const shown =
-      kind === 'training-free' || kind === 'searched' || [...named, ...alsoJudged, 'subject', 'style'].includes(id);
+      ['training-free', 'searched', 'transfer'].includes(kind) ||
+      [...named, ...alsoJudged, 'subject', 'style'].includes(id);
     const test = shown ? await judged(method, 'test') : [];
     const training = method.trained?.();
     rows.push({ id, label, kind, ...(training === undefined ? {} : { training }), scores: { ...scores, test } });

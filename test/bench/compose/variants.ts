@@ -258,7 +258,7 @@ export function methodsOf(bench: Bench, modelPath: string): readonly Served[] {
     searched(bench, modelPath, spaces.still, 'searched'),
     searched(bench, modelPath, spaces.network, 'searched'),
     searched(bench, modelPath, spaces.sum, 'searched'),
-    searched(bench, modelPath, spaces.unmet, 'searched'),
+    searched(bench, modelPath, spaces.unmet, 'transfer'),
     ...masking(bench, modelPath),
     ...forms.map((form): Served => {
       const known = new Map<string, Promise<KeptGate>>();
