@@ -84,19 +84,25 @@ function plot(rows: readonly Row[], chosen: string): string {
       return { row, ...difference(scores, zero, (s) => s.harmonic) };
     })
     .sort((a, b) => b.mean - a.mean);
-  const [left, width, line] = [250, 460, 26];
+  const [left, width, line] = [470, 460, 26];
   const most = Math.max(...bars.map(({ high }) => high));
   const x = (value: number): number => left + (value / most) * width;
   const body = bars.map(({ row, mean, low, high }, i) => {
     const y = 34 + i * line;
     const colour =
-      row.id === chosen ? '#b4452c' : row.kind === 'mole' ? '#d99a7c' : row.kind === 'alone' ? '#b9b4ab' : '#5f7f95';
+      row.id === chosen
+        ? '#b4452c'
+        : row.label.startsWith('MoLE')
+          ? '#d99a7c'
+          : row.kind === 'alone'
+            ? '#b9b4ab'
+            : '#5f7f95';
     return `<text x="${left - 8}" y="${y + 12}" text-anchor="end">${escaped(row.label)}</text>
 <rect x="${left}" y="${y}" width="${(x(mean) - left).toFixed(1)}" height="16" fill="${colour}"/>
 <path d="M${x(low).toFixed(1)} ${y + 8}H${x(high).toFixed(1)}M${x(low).toFixed(1)} ${y + 4}v8M${x(high).toFixed(1)} ${y + 4}v8" stroke="#222" fill="none"/>
 <text x="${(x(high) + 6).toFixed(1)}" y="${y + 12}">${mean.toFixed(2)}</text>`;
   });
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 780 ${44 + bars.length * line}" font-family="sans-serif" font-size="12">
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1000 ${44 + bars.length * line}" font-family="sans-serif" font-size="12">
 <rect width="100%" height="100%" fill="#fff"/>
 <text x="${left}" y="20" font-size="13">Score on the test pairs (mean, 95 % interval over compositions)</text>
 ${body.join('\n')}
