@@ -157,7 +157,7 @@ for (const gate of gates) {
     execFileSync('npx', ['vite', 'build', '--config', 'test/bench/vite.config.ts', '--logLevel', 'warn'], {
       cwd: root,
     });
-    execFileSync(process.execPath, [join(root, 'out/bench/search.js'), '0', '1', output], { stdio: 'inherit' });
+    execFileSync(process.execPath, [join(root, 'out/bench/search.js'), 'full', '0', '1', output], { stdio: 'inherit' });
     continue;
   }
   const flags =

@@ -44,7 +44,7 @@ export function gateFacts({
     ['amplitude', explained(spec.amplitude, sums)],
     ['unguided', unguided?.map((share) => String(Number(share.toFixed(2)))).join(' and ')],
     ['gates', `${gates.unet} in the UNet, ${gates.textEncoder} in the text encoder`],
-    ['training', updates === undefined && of === undefined ? undefined : [updates, of].filter(Boolean).join(' ')],
+    ['training', [updates, of].filter(Boolean).join(' ') || undefined],
     ['loss', loss === undefined ? undefined : `${loss.name === undefined ? '' : `${loss.name}, `}${loss.first.toPrecision(3)} -> ${loss.last.toPrecision(3)}`], // prettier-ignore
   ];
 }

@@ -22,10 +22,10 @@ export function describeGate(header: SafetensorsHeader): Pick<FileReport, 'kind'
     const problem = error.message.startsWith(`${file}: `) ? error.message.slice(file.length + 2) : error.message;
     return { kind: 'gate', summary: 'A gate file that cannot be used.', problems: [...warnings, problem] };
   }
+  const { spec, ...facts } = head;
   const gate: GateReport = {
-    experts: head.experts,
-    ...head.spec,
-    ...(head.unguided === undefined ? {} : { unguided: head.unguided }),
+    ...facts,
+    ...spec,
     gates: { unet: gatesIn(header, 'unet'), textEncoder: gatesIn(header, 'text_encoder') },
     ...trainingOf(header),
   };

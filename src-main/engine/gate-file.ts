@@ -50,7 +50,8 @@ export interface GateFile {
 export async function readGateFile(path: string): Promise<GateFile> {
   const header = await readSafetensorsHeader(path);
   const { file, tensors, metadata } = header;
-  const { spec, experts, unguided } = gateHead(header);
+  const head = gateHead(header);
+  const { spec, experts } = head;
   const count = experts.length;
   const found: Partial<Record<ExpertNetwork, readonly GroupParameters[]>> = {};
   for (const network of networks) {
@@ -110,7 +111,7 @@ export async function readGateFile(path: string): Promise<GateFile> {
     }
     found[network] = parameters;
   }
-  return { gate: { spec, experts, networks: found, ...(unguided === undefined ? {} : { unguided }) }, metadata };
+  return { gate: { ...head, networks: found }, metadata };
 }
 
 /** A gate without its parameters. */
@@ -184,7 +185,7 @@ export function writeGateFile(
   const head = {
     experts: gate.experts.map(({ name, sha256 }) => ({ name, sha256 })),
     ...gate.spec,
-    ...(gate.unguided === undefined ? {} : { unguided: gate.unguided }),
+    unguided: gate.unguided,
   };
   return writeSafetensors(path, tensors, { ...training, format, version, gate: JSON.stringify(head) }, { whenTaken });
 }

@@ -29,8 +29,8 @@ export interface StackEntry {
   readonly muted: boolean;
   readonly solo: boolean;
   /**
-   * Share of the strength in the unconditional branch; the gate's, or 1, unless given. An expert that is silent there is guided toward like the prompt
-   * (asymmetric guidance of CRAFT-LoRA, arXiv:2602.18936).
+   * Share of the strength in the unconditional branch; the gate's, or 1, unless given. An expert that is silent there is guided toward
+   * like the prompt (asymmetric guidance of CRAFT-LoRA, arXiv:2602.18936).
    */
   readonly unguided?: number;
 }

@@ -215,10 +215,11 @@ export class ExpertStack {
   }
 
   /** The share of the unguided branch that a row has while the artist sets none. */
-  usualShare({ name }: ExpertRow): number {
+  usualShare(row: ExpertRow): number {
     const { experts = [], unguided = [] } = this.#mode === 'mole' ? (this.#gate?.report ?? {}) : {};
-    const order = this.roles === undefined ? experts : this.#rows;
-    return unguided[order.findIndex((other) => other.name === name)] ?? 1;
+    const place =
+      this.roles === undefined ? experts.findIndex(({ name }) => name === row.name) : this.#rows.indexOf(row);
+    return unguided[place] ?? 1;
   }
 
   /** The roles of a gate for any experts in its order, while it mixes; undefined for a gate of certain files. */

@@ -24,17 +24,17 @@ export async function draw(
 ): Promise<number> {
   const own = join(results, method.id);
   mkdirSync(own, { recursive: true });
-  let drawn = 0;
+  let count = 0;
   for (const composition of asked) {
     const missing = seeds.filter((seed) => !existsSync(pictureOf(method.id, composition, seed)));
     if (missing.length === 0) continue;
     const mixture = await method.mixture(bench, composition);
     for (const seed of missing) {
       await drawOne(bench, mixture, method.id, composition, seed, modelPath);
-      drawn++;
+      count++;
     }
   }
-  return drawn;
+  return count;
 }
 
 async function drawOne(
@@ -45,21 +45,34 @@ async function drawOne(
   seed: number,
   modelPath: string,
 ): Promise<void> {
+  await drawn(bench, mixture, composition.prompt, seed, modelPath, ({ pictures, timings }) => {
+    const target = pictureOf(method, composition, seed);
+    const times = `${target.slice(0, -4)}.json`;
+    writeFileSync(times, JSON.stringify(timings));
+    renameSync(pictures[0]!.path, target);
+  });
+}
+
+/** What `use` makes of one picture, which is gone afterwards unless it was moved. */
+export async function drawn<T>(
+  bench: Bench,
+  mixture: Mixture,
+  prompt: string,
+  seed: number,
+  modelPath: string,
+  use: (outcome: Awaited<ReturnType<typeof generateImage>>) => T | Promise<T>,
+): Promise<T> {
   const scratch = mkdtempSync(join(results, 'drawing-'));
   try {
     const request = generateRequestSchema.parse({
       model: modelPath,
-      prompt: composition.prompt,
+      prompt,
       seed,
       ...drawing,
       output: { folder: scratch, metadata: false },
     });
     const context = { signal: new AbortController().signal, emit: () => undefined };
-    const { pictures, timings } = await generateImage(request, bench.model, mixture, context, 64e9);
-    const target = pictureOf(method, composition, seed);
-    const times = `${target.slice(0, -4)}.json`;
-    writeFileSync(times, JSON.stringify(timings));
-    renameSync(pictures[0]!.path, target);
+    return await use(await generateImage(request, bench.model, mixture, context, 64e9));
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }

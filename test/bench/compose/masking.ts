@@ -1,8 +1,8 @@
 // Masking in numbers: experts that are muted, or that nobody asks for, beside those that are heard.
-import { Mixture, plainEntry } from '../../../src-main/engine/mixture.ts';
+import { Mixture } from '../../../src-main/engine/mixture.ts';
 import { isValidationPair, pairs, promptFor, type Composition } from './compositions.ts';
 import type { Bench, Served } from './methods.ts';
-import { gateAt, search, spaces } from './search.ts';
+import { mixtureAt, search, spaces } from './search.ts';
 
 /**
  * Experts that are muted or not asked for, without training again (the paper's Figures 6 and 8, in numbers): the stack holds the subject, the
@@ -19,7 +19,8 @@ export function masking(bench: Bench, modelPath: string): readonly Served[] {
   interface Masked {
     readonly id: string;
     readonly label: string;
-    readonly muted: readonly ('subject' | 'style' | 'third')[];
+    /** Places in the stack: subject, style, third. */
+    readonly muted: readonly number[];
     readonly third?: boolean;
     readonly only?: boolean;
     readonly sum?: boolean;
@@ -33,23 +34,17 @@ export function masking(bench: Bench, modelPath: string): readonly Served[] {
     async mixture(_, { name, subject }) {
       const [, style] = pairs.validation.pairs.find((names) => names.join('-') === name)!;
       const names = [subject, style!, ...(third === true ? [nextStyle([style!])] : [])];
-      const experts = await Promise.all(names.map((one) => bench.expert(one)));
-      const gate = await gateAt(bench, await search(bench, modelPath, spaces.full), names);
-      const places = ['subject', 'style', 'third'] as const;
-      const entries = experts.map((expert, i) => ({
-        ...plainEntry(expert),
-        muted: muted.includes(places[i]!),
-      }));
-      return new Mixture(entries, sum === true ? { mode: 'sum' } : { mode: 'mole', gate });
+      const gated = await mixtureAt(bench, await search(bench, modelPath, spaces.full), names, muted);
+      return sum === true ? new Mixture(gated.entries, { mode: 'sum' }) : gated;
     },
   });
   return [
-    masked({ id: 'style', label: 'MoLE, style muted, subject asked for', muted: ['style'], only: true }),
+    masked({ id: 'style', label: 'MoLE, style muted, subject asked for', muted: [1], only: true }),
     masked({ id: 'none-style', label: 'MoLE, nobody muted, subject asked for', muted: [], only: true }),
     masked({ id: 'sum', label: 'sum, nobody muted, subject asked for', muted: [], only: true, sum: true }),
-    masked({ id: 'sum-style', label: 'sum, style muted, subject asked for', muted: ['style'], only: true, sum: true }),
-    masked({ id: 'subject', label: 'MoLE, subject muted', muted: ['subject'] }),
-    masked({ id: 'third', label: 'MoLE, third expert muted', muted: ['third'], third: true }),
+    masked({ id: 'sum-style', label: 'sum, style muted, subject asked for', muted: [1], only: true, sum: true }),
+    masked({ id: 'subject', label: 'MoLE, subject muted', muted: [0] }),
+    masked({ id: 'third', label: 'MoLE, third expert muted', muted: [2], third: true }),
     masked({ id: 'none-third', label: 'MoLE, third expert heard', muted: [], third: true }),
     masked({ id: 'sum-third', label: 'sum, third expert heard', muted: [], third: true, sum: true }),
   ];

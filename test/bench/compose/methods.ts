@@ -68,7 +68,11 @@ export class Bench {
 
   /** Subject first, then the styles; in no order where others that are not asked for are among them. */
   experts({ subject, styles }: Composition, unasked = 0): Promise<readonly Expert[]> {
-    return Promise.all(stackOf(subject, styles, unasked).map((name) => this.expert(name)));
+    return this.named(stackOf(subject, styles, unasked));
+  }
+
+  named(names: readonly string[]): Promise<readonly Expert[]> {
+    return Promise.all(names.map((name) => this.expert(name)));
   }
 
   /** A mixture as the command line builds it. */
@@ -98,7 +102,7 @@ export interface Strengths {
 }
 
 /** Of an expert by its name, asked for or not. */
-export function strengthOf(
+function strengthOf(
   { subject = 1, style = 1, unguided = 1 }: Strengths,
   name: string,
 ): { readonly weight: number; readonly unguided: number } {

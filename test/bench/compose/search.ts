@@ -4,21 +4,19 @@
 // of the UNet has a gain, a preference for the subject, and how that changes over the drawing; both experts have a share of the unguided
 // branch. Smaller spaces leave some of that out, down to the plain sum, to tell what the form gives from what the search gives.
 // Samples are kept one by one, so that a search that was interrupted goes on, and two processes can share it.
-import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { generateRequestSchema } from '../../../src-main/contract/generation.ts';
-import { generateImage } from '../../../src-main/engine/generate-image.ts';
 import { Mixture, plainEntry } from '../../../src-main/engine/mixture.ts';
 import { timestepWidth, type GateSpec } from '../../../src-main/mole/gate.ts';
 import { anyExpert, groupsOf, zeroParameters, type TrainedGate } from '../../../src-main/mole/trained-gate.ts';
 import { solveSymmetric } from '../../../src-main/tensor/linear-algebra.ts';
 import { floatTensor } from '../../../src-main/tensor/tensor.ts';
 import { folder, pairs, promptFor, type Composition } from './compositions.ts';
-import { drawing } from './draw.ts';
+import { drawn } from './draw.ts';
 import { Evaluator } from './evaluator.ts';
 import { lessons } from './gates.ts';
-import { type Bench, type Training } from './methods.ts';
+import type { Bench, Training } from './methods.ts';
 import { generator, mean, scoreOf } from './score.ts';
 
 const out = join(folder, 'results/search');
@@ -127,7 +125,7 @@ export function foundBy({ id }: SearchSpace): Found | undefined {
  */
 export async function gateAt(bench: Bench, point: readonly number[], experts: readonly string[]): Promise<TrainedGate> {
   const count = experts.length;
-  const layers = await Promise.all(experts.map(async (name) => (await bench.expert(name)).layers.unet));
+  const layers = (await bench.named(experts)).map((expert) => expert.layers.unet);
   const groups = groupsOf(bench.model.unetModules, layers, spec);
   // The slowest wave: its cosine stays near 1, and its sine grows evenly with the timestep.
   const half = timestepWidth / 2;
@@ -153,6 +151,21 @@ export async function gateAt(bench: Bench, point: readonly number[], experts: re
     networks: { unet: parameters },
     unguided: roles.map((_, i) => point[i === 0 ? size - 2 : size - 1]!),
   };
+}
+
+/** The experts of these names under the gate of a point; those at the places of `muted` are silent. */
+export async function mixtureAt(
+  bench: Bench,
+  point: readonly number[],
+  experts: readonly string[],
+  muted: readonly number[] = [],
+): Promise<Mixture> {
+  const gate = await gateAt(bench, point, experts);
+  const entries = (await bench.named(experts)).map((expert, i) => ({
+    ...plainEntry(expert),
+    muted: muted.includes(i),
+  }));
+  return new Mixture(entries, { mode: 'mole', gate });
 }
 
 interface Sample {
@@ -227,43 +240,22 @@ async function draw(
     const [subject, style] = pick(pick(stacks)).experts as [string, string];
     const normal = (): number => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
     const point = middle.map((one, i) => within(space.axes[i]!, one + spread[i]! * normal()));
-    const gate = await gateAt(bench, whole(space, point), [subject, style]);
-    const experts = await Promise.all([subject, style].map((name) => bench.expert(name)));
+    const mixture = await mixtureAt(bench, whole(space, point), [subject, style]);
+    const prompt = promptFor(subject, [style]);
+    const composition: Composition = { name: '', half: 'validation', subject, styles: [style], prompt, truth: [] };
     const started = performance.now();
-    const scratch = mkdtempSync(join(out, 'drawing-'));
-    try {
-      const prompt = promptFor(subject, [style]);
-      const request = generateRequestSchema.parse({
-        model: modelPath,
-        prompt,
-        seed: place,
-        ...drawing,
-        output: { folder: scratch, metadata: false },
-      });
-      const mixture = new Mixture(
-        experts.map((expert) => plainEntry(expert)),
-        { mode: 'mole', gate },
-      );
-      const drawn = await generateImage(
-        request,
-        bench.model,
-        mixture,
-        { signal: new AbortController().signal, emit: () => undefined },
-        64e9,
-      );
-      const composition = { name: '', subject, styles: [style] } as unknown as Composition;
-      const {
-        harmonic,
-        subject: found,
-        style: styled,
-      } = scoreOf(teacher, await teacher.look(drawn.pictures[0]!.path), composition, place, []);
-      appendFileSync(
-        file,
-        `${JSON.stringify({ place, subject, style, point, score: harmonic, seconds: (performance.now() - started) / 1000, found, styled })}\n`,
-      );
-    } finally {
-      rmSync(scratch, { recursive: true, force: true });
-    }
+    const {
+      harmonic,
+      subject: found,
+      style: styled,
+    } = await drawn(bench, mixture, prompt, place, modelPath, async ({ pictures: [picture] }) =>
+      scoreOf(teacher, await teacher.look(picture!.path), composition, place, []),
+    );
+    const seconds = (performance.now() - started) / 1000;
+    appendFileSync(
+      file,
+      `${JSON.stringify({ place, subject, style, point, score: harmonic, seconds, found, styled })}\n`,
+    );
   }
   await teacher.release();
   while (read().length < pictures) await setTimeout(1000);
@@ -299,7 +291,6 @@ function surfaceTop(
   const right = Float32Array.from({ length: width }, (_, i) => sum(({ x, y }) => x[i]! * y));
   const { data: found } = solveSymmetric(floatTensor([width, width], products), floatTensor([width, 1], right), 1e-9);
   const [linear, square] = [[...found.slice(1, size + 1)], [...found.slice(size + 1)]];
-  console.log(linear.map((l, i) => `${l.toFixed(4)}/${square[i]!.toFixed(4)}`).join(' '));
   // Small steps uphill, back to the sphere wherever they leave it.
   let z = Array<number>(size).fill(0);
   const steepest = Math.max(...linear.map(Math.abs));

@@ -2,14 +2,13 @@
 import { join } from 'node:path';
 import type { TrainGateRequest } from '../../../src-main/contract/training.ts';
 import { root } from '../programs.ts';
-import { Mixture, plainEntry } from '../../../src-main/engine/mixture.ts';
 import type { Composition } from './compositions.ts';
 import { isValidationPair, pairs, stackOf } from './compositions.ts';
 import { drawing } from './draw.ts';
 import { gateOf, trainingOf, lessons, singles, type KeptGate, type Stack } from './gates.ts';
 import { gated, plainMethods, tunedSum, type Bench, type Method, type Served, type Strengths } from './methods.ts';
 import { masking } from './masking.ts';
-import { foundBy, gateAt, search, spaces, type SearchSpace } from './search.ts';
+import { foundBy, mixtureAt, search, spaces, type SearchSpace } from './search.ts';
 
 /** What a form of MoLE is trained with, beside the defaults of train-gate. */
 interface Form {
@@ -237,12 +236,7 @@ function searched(bench: Bench, modelPath: string, space: SearchSpace, kind: Met
     kind,
     trained: () => foundBy(space),
     async mixture(_, { subject, styles }) {
-      const gate = await gateAt(bench, await search(bench, modelPath, space), [subject, ...styles]);
-      const experts = await Promise.all([subject, ...styles].map((name) => bench.expert(name)));
-      return new Mixture(
-        experts.map((expert) => plainEntry(expert)),
-        { mode: 'mole', gate },
-      );
+      return mixtureAt(bench, await search(bench, modelPath, space), [subject, ...styles]);
     },
     ...(space === spaces.full ? {} : { serves: space === spaces.unmet ? showsTransfer : isPair }),
   };
@@ -263,15 +257,17 @@ export function methodsOf(bench: Bench, modelPath: string): readonly Served[] {
     ...forms.map((form): Served => {
       const known = new Map<string, Promise<KeptGate>>();
       const styles = pairs.styles.filter((style) => form.withoutStyle !== true || style !== pairs.unseenStyle);
-      const gateFor = ({ name: pair, subject, styles: own }: Composition): Promise<KeptGate> => {
-        const [first] = own;
-        const narrow =
-          form.perPair === true ? `-${pair}` : form.perStyle === true && own.length === 1 ? `-${first!}` : '';
-        const name = `${form.gate ?? form.id}${narrow}-${own.length + 1}`;
+      const isOfStyle = (own: readonly string[]): boolean => form.perStyle === true && own.length === 1;
+      const nameFor = ([subject, ...own]: readonly string[]): string => {
+        const narrow = form.perPair === true ? [subject, ...own] : isOfStyle(own) ? own : [];
+        return [form.gate ?? form.id, ...narrow, own.length + 1].join('-');
+      };
+      const gateFor = ({ subject, styles: own }: Composition): Promise<KeptGate> => {
+        const name = nameFor([subject, ...own]);
         const taught =
           form.perPair === true
             ? [{ experts: [subject, ...own], images: [] }]
-            : stacksFor(own.length, narrow === '' ? styles : [first!], form.many === true);
+            : stacksFor(own.length, isOfStyle(own) ? own : styles, form.many === true);
         const all = taught.map(({ experts: [one, ...others], images }) => ({
           experts: stackOf(one!, others, form.unasked),
           images,
@@ -281,13 +277,11 @@ export function methodsOf(bench: Bench, modelPath: string): readonly Served[] {
         known.set(name, found);
         return found;
       };
-      const example =
-        form.perPair === true ? `-${pairs.validation.pairs[0]!.join('-')}` : form.perStyle === true ? '-ink' : '';
       const method = gated(
         form.id,
         form.label,
         async (composition) => (await gateFor(composition)).gate,
-        () => trainingOf(`${form.gate ?? form.id}${example}-2`),
+        () => trainingOf(nameFor(pairs.validation.pairs[0]!)),
         form.strengths,
         form.unasked,
       );
